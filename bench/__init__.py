@@ -1,0 +1,25 @@
+"""Compare CPU and GPU on neural-net workloads, with numbers that can be trusted."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.catalog import mount_content
+
+if TYPE_CHECKING:
+    from bench.results.schema import Run
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+mount_content()
+
+
+def load(path: str | Path) -> "Run":
+    """Read a run file; `load(path).table()` is a pandas DataFrame, one row per case.
+
+    Raises:
+        RunFileError: The file cannot be read; the message says which line and what to do.
+    """
+    from bench.results.reading import read_run
+
+    return read_run(path)

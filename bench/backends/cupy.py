@@ -1,0 +1,180 @@
+"""CuPy on one NVIDIA GPU."""
+
+import importlib.metadata
+import importlib.util
+import os
+from typing import Any, Final
+
+from bench.backends.base import Backend, DeviceState, loaded_threadpools
+from bench.backends.nvidia import clock_state, why_no_gpu
+from bench.errors import BackendAbsent
+from bench.measuring.exchange import HostArray
+from bench.workload import Call
+
+INSTALL: Final = 'pip install "cupy-cuda13x[ctk]" (driver 580 or newer; else "cupy-cuda12x[ctk]")'
+
+
+class CupyBackend(Backend):
+    """CuPy: NumPy's interface on cuBLAS and its own kernels."""
+
+    name = "cupy"
+    library = "cupy"
+    device = "gpu"
+    asynchronous = True
+    ceiling_n = 8192
+
+    def open(self, threads: int, gpu: str | None) -> None:
+        """Import CuPy and try a product, the first thing that needs CUDA's libraries."""
+        missing = why_no_gpu()
+        if importlib.util.find_spec("cupy") is None:
+            if missing:
+                raise BackendAbsent(
+                    f"CuPy is not installed, and {missing[0]}",
+                    f"on a machine with an NVIDIA GPU: {INSTALL}",
+                )
+            raise BackendAbsent("CuPy is not installed", INSTALL)
+        os.environ["CUPY_TF32"] = "0"  # read at import; float32 means float32
+        try:
+            import cupy
+        except ImportError as error:
+            raise BackendAbsent(f"CuPy does not import: {_first_line(error)}", INSTALL) from error
+        if missing:
+            raise BackendAbsent(*missing)
+        runtime = cupy.cuda.runtime
+        try:
+            found = runtime.getDeviceCount()
+        except runtime.CUDARuntimeError as error:
+            raise BackendAbsent(
+                f"CUDA does not start: {_first_line(error)}",
+                f"update the NVIDIA driver, or choose the CuPy for its CUDA: {INSTALL}",
+            ) from error
+        if found == 0:
+            raise BackendAbsent(
+                "CUDA sees no GPU", "check CUDA_VISIBLE_DEVICES, and nvidia-smi for the GPU's state"
+            )
+        cupy.cuda.Device(0).use()  # --gpu is applied through CUDA_VISIBLE_DEVICES
+        try:
+            one = cupy.ones((2, 2), "float32")
+            cupy.matmul(one, one)
+            cupy.cuda.Device().synchronize()
+        except ImportError as error:
+            raise BackendAbsent(
+                f"CUDA's libraries are missing: {_first_line(error)}", INSTALL
+            ) from error
+        self.namespace = cupy
+
+    def describe(self) -> dict[str, Any]:
+        """Return versions, the GPU and the precision flag."""
+        cupy = self.namespace
+        properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
+        return {
+            "version": cupy.__version__,
+            "distribution": next(
+                (d for d in importlib.metadata.packages_distributions().get("cupy", [])), None
+            ),
+            "cuda_runtime": cupy.cuda.runtime.runtimeGetVersion(),
+            "cuda_driver": cupy.cuda.runtime.driverGetVersion(),
+            "gpu": properties["name"].decode(),
+            "gpu_memory_bytes": properties["totalGlobalMem"],
+            "gpu_multiprocessors": properties["multiProcessorCount"],
+            "CUPY_TF32": os.environ["CUPY_TF32"],
+            "cudnn": None,
+            "threadpools": loaded_threadpools(),
+        }
+
+    def unsupported(self, dtype: str) -> str | None:
+        """Refuse what CuPy has no type or no switch at run time for."""
+        return {
+            "bfloat16": "CuPy has no bfloat16 arrays of its own",
+            "tf32": "CuPy reads CUPY_TF32 once per process, and this one computes float32",
+        }.get(dtype)
+
+    def to_device(self, array: HostArray) -> Any:
+        """Copy to the device."""
+        copied = self.namespace.asarray(self._mapped(array))
+        self.drain()
+        return copied
+
+    def fetch(self, array: Any) -> Any:
+        """Copy a result to host memory."""
+        return self.namespace.asnumpy(array)
+
+    def to_float64(self, array: Any, rows: slice | None = None) -> Any:
+        """Bring to host memory, then convert: a GPU may be slow in float64."""
+        return self.namespace.asnumpy(array if rows is None else array[rows]).astype("float64")
+
+    def reference(self, array: HostArray) -> Any:
+        """Return the mapped array as NumPy's."""
+        return self._mapped(array)
+
+    def poison(self, array: Any) -> None:
+        """Fill with NaN."""
+        array.fill(float("nan"))
+
+    def gemm(self, n: int, dtype: str) -> Call:
+        """Multiply Gaussian matrices into a buffer."""
+        cupy = self.namespace
+        a, b = (cupy.random.standard_normal((n, n), dtype="float32").astype(dtype) for _ in "ab")
+        product = cupy.empty_like(a)
+        return lambda: cupy.matmul(a, b, out=product)
+
+    def copy(self, length: int) -> Call:
+        """Copy between two touched buffers."""
+        cupy = self.namespace
+        source, target = (cupy.ones(length // 8) for _ in range(2))
+        return lambda: cupy.copyto(target, source)
+
+    def synchronize(self) -> None:
+        """Wait for the current stream."""
+        self.namespace.cuda.get_current_stream().synchronize()
+
+    def drain(self) -> None:
+        """Wait for the whole device."""
+        self.namespace.cuda.Device().synchronize()
+
+    def record(self) -> Any:
+        """Record an event on the current stream."""
+        event = self.namespace.cuda.Event()
+        event.record()
+        return event
+
+    def elapsed(self, start: Any, stop: Any) -> float:
+        """Return the seconds between two events."""
+        return float(self.namespace.cuda.get_elapsed_time(start, stop)) / 1000
+
+    def state(self) -> DeviceState:
+        """Ask the driver."""
+        cupy = self.namespace
+        raw = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["uuid"]
+        text = raw.hex()
+        return clock_state("-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:32])))
+
+    def reset_peak(self) -> None:
+        """Empty the pool: what it holds afterwards is what the call needed."""
+        self.free()
+
+    def peak_bytes(self) -> int | None:
+        """Return what the pool took from the device."""
+        return int(self.namespace.get_default_memory_pool().total_bytes())
+
+    def free(self) -> None:
+        """Empty both pools."""
+        self.namespace.get_default_memory_pool().free_all_blocks()
+        self.namespace.get_default_pinned_memory_pool().free_all_blocks()
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Know CuPy's way of saying so."""
+        pool_error = self.namespace.cuda.memory.OutOfMemoryError
+        return super().is_out_of_memory(error) or isinstance(error, pool_error)
+
+    def _mapped(self, array: HostArray) -> Any:
+        import numpy  # CuPy's own dependency
+
+        return numpy.frombuffer(array.data, dtype=array.dtype).reshape(array.shape)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+BACKENDS = (CupyBackend,)

@@ -1,0 +1,136 @@
+"""`bench list`: what can be measured here."""
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from bench.cli import color_of, width_of, with_output_options
+
+
+@click.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print it for a program.")
+@with_output_options
+def command(as_json: bool, color: str, quiet: bool, verbose: bool) -> None:
+    r"""What can be measured here: suites, workloads, backends and what is missing.
+
+    \b
+    Example:
+      bench list
+      bench list -v        every size of every workload
+    """
+    from bench import catalog
+    from bench.backends import backends
+    from bench.machine import allowed_cores
+    from bench.running.probe import probe
+
+    suites, workloads = catalog.suites(), catalog.workloads()
+    probes = probe(backends(), allowed_cores())
+    if as_json:
+        click.echo(json.dumps(_as_json(suites, workloads, probes), indent=2))
+        return
+    painted = color_of(color, sys.stdout)
+    click.echo(_as_text(suites, workloads, probes, painted, verbose))
+
+
+def _as_json(suites: Any, workloads: Any, probes: Any) -> dict[str, Any]:
+    from bench.workload import DTYPES, PRESETS
+
+    return {
+        "suites": [
+            {"name": s.name, "aliases": list(s.aliases), "question": s.question}
+            for s in suites.values()
+        ],
+        "workloads": [
+            {
+                "name": w.name,
+                "version": w.version,
+                "summary": w.summary,
+                "source": w.source,
+                "suites": list(w.suites),
+                "phases": list(w.phases),
+                "sizes": [
+                    {"size": s.label, "dims": dict(s.dims), "preset": s.preset} for s in w.sizes
+                ],
+            }
+            for w in workloads.values()
+        ],
+        "presets": list(PRESETS),
+        "dtypes": list(DTYPES),
+        "backends": [
+            {
+                "name": p.backend,
+                "available": p.absent is None,
+                "reason": p.absent[0] if p.absent else None,
+                "remedy": p.absent[1] if p.absent else None,
+                "description": p.description,
+            }
+            for p in probes.values()
+        ],
+        "reference_runs": [],
+    }
+
+
+def _as_text(suites: Any, workloads: Any, probes: Any, color: bool, verbose: bool) -> str:
+    from bench.running.plan import PRESET
+    from bench.text import align
+    from bench.workload import PRESETS
+
+    width = width_of(sys.stdout)
+    parts = [
+        align(
+            ["suite", "question"],
+            [[", ".join([s.name, *s.aliases]), s.question] for s in suites.values()],
+            width=width,
+        )
+    ]
+    rows = []
+    for w in workloads.values():
+        counts = [
+            sum(PRESETS.index(s.preset) <= level for s in w.sizes) for level in range(len(PRESETS))
+        ]
+        rows.append([w.name, ", ".join(w.suites), "/".join(map(str, counts)), w.summary])
+        if verbose:
+            rows += [["", s.label, s.preset, ""] for s in w.sizes]
+    parts.append(
+        align(["workload", "suites", f"sizes ({'/'.join(PRESETS)})", "what"], rows, width=width)
+    )
+    parts.append(
+        align(
+            ["preset", "blocks", "seconds a case and block"],
+            [
+                [name, str(p.blocks), f"{p.budget.warmup_seconds + p.budget.sampling_seconds:g}"]
+                for name, p in PRESET.items()
+            ],
+            right={1, 2},
+            width=width,
+        )
+    )
+    rows = []
+    for p in probes.values():
+        if p.absent is None:
+            word = click.style("available", fg="green") if color else "available"
+            rows.append((p.backend, "available", _versions(p.description), word))
+        else:
+            word = click.style("absent", fg="yellow") if color else "absent"
+            rows.append((p.backend, "absent", f"{p.absent[0]}. To mend it: {p.absent[1]}", word))
+    parts.append(
+        align(
+            ["backend", "state", "details"],
+            [list(row[:3]) for row in rows],
+            width=width,
+            style=lambda row, column, text: (
+                text.replace(rows[row][1], rows[row][3]) if row >= 0 and column == 1 else text
+            ),
+        )
+    )
+    return "\n\n".join(parts)
+
+
+def _versions(description: Any) -> str:
+    known = [description.get("version"), description.get("blas"), description.get("gpu")]
+    threads = max((p["num_threads"] for p in description.get("threadpools", ())), default=None)
+    return ", ".join(
+        [str(k) for k in known if k] + ([f"{threads} threads"] if threads is not None else [])
+    )

@@ -1,0 +1,330 @@
+"""`bench run`: measure a suite."""
+
+import contextlib
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.cli import INTERRUPTED, color_of, width_of, with_output_options
+
+if TYPE_CHECKING:
+    from bench.results.schema import Run
+    from bench.results.writing import RunWriter
+    from bench.running.session import Session
+
+FAULTY = 1
+
+
+class Numbers(click.ParamType):
+    """`1,2,4`: whole numbers above zero."""
+
+    name = "N,N"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Parse, naming the part that is no number."""
+        if not isinstance(value, str):
+            return value
+        return tuple(self._one(text, param, ctx) for text in value.split(","))
+
+    def _one(self, text: str, param: Any, ctx: Any) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            self.fail(f"{text!r} is not a whole number", param, ctx)
+        if not 1 <= number <= 10**9:
+            self.fail(f"{text!r} must be from 1 to 1,000,000,000", param, ctx)
+        return number
+
+
+class Dimension(Numbers):
+    """`n=64,128`: a dimension's name and its values."""
+
+    name = "KEY=V,V"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Split at the equals sign."""
+        if not isinstance(value, str):
+            return value
+        key, equals, values = value.partition("=")
+        if not equals or not key.isidentifier():
+            self.fail(f"{value!r} is not KEY=VALUE,VALUE such as n=512,1024", param, ctx)
+        return key, super().convert(values, param, ctx)
+
+
+@click.command("run")
+@click.option(
+    "--suite",
+    "suites",
+    multiple=True,
+    metavar="NAME",
+    help="What to measure (repeatable; all; see bench list).",
+)
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    metavar="NAME",
+    help="Where (repeatable). Default: every available one.",
+)
+@click.option("--gpu", metavar="INDEX|UUID", help="Which GPU. Default: the first.")
+@click.option(
+    "--dtype",
+    "dtypes",
+    multiple=True,
+    default=["float32"],
+    show_default=True,
+    metavar="NAME",
+    help="float64, float32, tf32, float16 or bfloat16 (repeatable).",
+)
+@click.option(
+    "--preset",
+    default="standard",
+    show_default=True,
+    metavar="NAME",
+    help="quick, standard or thorough.",
+)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="Every case once, then further blocks until the time is out.",
+)
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="GLOB",
+    help="Only cases whose id matches, of any preset (repeatable).",
+)
+@click.option("--size", "sizes", multiple=True, type=Dimension(), help="Other sizes: n=512,1024.")
+@click.option("--batch", "batches", type=Numbers(), default=(), help="Other batch sizes.")
+@click.option(
+    "--threads",
+    type=Numbers(),
+    default=(),
+    help="Thread counts of the CPU backends. Default: the cores that may be used.",
+)
+@click.option("--blocks", type=click.IntRange(min=1), metavar="N", help="Fresh processes a case.")
+@click.option(
+    "--max-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="S",
+    help="Sampling time of a case in a block.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=300.0,
+    show_default=True,
+    metavar="S",
+    help="End a case that takes longer.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Seed of inputs and order.",
+)
+@click.option("--label", metavar="NAME", help="The run's name. Default: the GPU or CPU model.")
+@click.option(
+    "--output",
+    metavar="FILE",
+    help="The run file; - is standard output; {host}, {gpu}, {label} are filled in.",
+)
+@click.option(
+    "--resume",
+    "resumed",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Go on with a run that was interrupted.",
+)
+@click.option("--dry-run", is_flag=True, help="Only list the cases and the expected time.")
+@click.option("--kernels", multiple=True, metavar="DIR", help="A folder of your own workloads.")
+@with_output_options  # fmt: skip
+def command(
+    suites: tuple[str, ...],
+    label: str | None,
+    output: str | None,
+    resumed: Path | None,
+    dry_run: bool,
+    color: str,
+    quiet: bool,
+    verbose: bool,
+    sizes: tuple[tuple[str, tuple[int, ...]], ...],
+    **options: Any,
+) -> int:
+    r"""Measure a suite, print a table, leave a run file.
+
+    \b
+    Example:
+      bench run --suite matmul
+      bench run --suite matmul --preset quick --backend numpy --size n=512,1024
+      bench run --resume results/interrupted.jsonl
+    """
+    from bench.errors import RequestError
+    from bench.running.plan import RunRequest
+    from bench.running.session import prepare, resume
+
+    started = time.monotonic()
+    if resumed is not None:
+        session, lines = resume(resumed)
+        if dry_run:
+            return _show_plan(session)
+        return _measure(session, _reopen(resumed, lines.kept), started, color, quiet, verbose)
+    if not suites:
+        raise RequestError("--suite is missing; bench list shows what there is, or say --suite all")
+    request = RunRequest(suites=suites, sizes=dict(sizes), **options)
+    session = prepare(request, label, ["bench", *sys.argv[1:]])
+    if dry_run:
+        return _show_plan(session)
+    writer = _open(output, session)
+    writer.write(session.header)
+    for case in session.cases:
+        writer.write(case)
+    return _measure(session, writer, started, color, quiet, verbose)
+
+
+def _open(output: str | None, session: "Session") -> "RunWriter":
+    from bench.results.writing import RunWriter
+
+    if output == "-":
+        return RunWriter(None)
+    header = session.header
+    gpus = header.machine.get("gpus") or [{}]
+    fields = {
+        "host": header.machine.get("host") or "host",
+        "gpu": gpus[0].get("name") or "no-gpu",
+        "label": header.label,
+    }
+    if output is None:
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        name = f"{stamp}-{_slug(header.label)}-{_slug('-'.join(session.request.suites))}"
+        return RunWriter(Path("results") / f"{name}.jsonl")
+    for field, value in fields.items():
+        output = output.replace(f"{{{field}}}", _slug(str(value)))
+    return RunWriter(Path(output))
+
+
+def _slug(text: str) -> str:
+    """Return what may stand in a file name on every system."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:60] or "run"
+
+
+def _reopen(path: Path, kept: list[bytes]) -> "RunWriter":
+    """Leave header, cases and blocks; what follows from them is written anew at the end."""
+    from bench.errors import OutputError
+    from bench.results.writing import RunWriter
+
+    beside = path.with_name(path.name + ".part")
+    try:
+        beside.write_bytes(b"".join(line + b"\n" for line in kept))
+        beside.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}; make room or copy it") from error
+    return RunWriter(path, append=True)
+
+
+def _show_plan(session: "Session") -> int:
+    from bench.text import align, plain
+    from bench.units import duration
+
+    measured = [case for case in session.cases if case.skipped is None]
+    for case in measured:
+        click.echo(plain(case.id))
+    skipped: dict[tuple[str, str], int] = {}
+    for case in session.cases:
+        if case.skipped is not None:
+            key = (case.backend, case.skipped)
+            skipped[key] = skipped.get(key, 0) + 1
+    rows = [[backend, str(count), reason] for (backend, reason), count in skipped.items()]
+    if rows:
+        click.echo()
+        click.echo(
+            align(["skipped", "cases", "reason"], rows, right={1}, width=width_of(sys.stdout))
+        )
+    blocks = session.request.planned_blocks()
+    click.echo(
+        f"\n{len(measured)} cases, {blocks} blocks each: about"
+        f" {duration(session.expected_seconds)} on {session.cores} cores"
+    )
+    return 0
+
+
+def _measure(
+    session: "Session", writer: "RunWriter", started: float, color: str, quiet: bool, verbose: bool
+) -> int:
+    """Carry the run through to its table, whatever interrupts it."""
+    from bench.cli.progress import show
+    from bench.errors import OutputError
+
+    interrupted: str | None = None
+    run: Run | None = None
+    try:
+        with _termination_as_interrupt():
+            show(session, session.measure(writer), quiet=quiet, verbose=verbose, color=color)
+    except KeyboardInterrupt:
+        interrupted = "interrupted"
+    except OutputError:
+        # What was measured is known still: show it before complaining.
+        _print_table(session.measurements("not reached: no room"), session, writer, color)
+        raise
+    run = session.finish(writer, started, interrupted)
+    writer.close()
+    _print_run(run, writer, color)
+    if verbose:
+        _print_share(session, time.monotonic() - started)
+    if writer.path is not None:
+        click.echo(f"\nrun file: {writer.path}", err=quiet)
+    if interrupted:
+        click.echo(f"interrupted; go on with: bench run --resume {writer.path}", err=True)
+        return INTERRUPTED
+    from bench.results.schema import FAULTS
+
+    return FAULTY if any(m.status in FAULTS for m in run.measurements) else 0
+
+
+@contextlib.contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """Treat a polite request to end (SIGTERM) as Ctrl-C, so that the file stays valid."""
+
+    def interrupt(_number: int, _frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    previous: Callable[..., Any] | int | None = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _print_table(measurements: Any, session: "Session", writer: "RunWriter", color: str) -> None:
+    from bench.results.schema import Run
+
+    _print_run(Run(session.header, measurements), writer, color)
+
+
+def _print_run(run: "Run", writer: "RunWriter", color: str) -> None:
+    from bench import catalog
+    from bench.report import Request
+
+    stream = sys.stderr if writer.path is None else sys.stdout
+    request = Request(color=color_of(color, stream), width=width_of(stream))
+    text = catalog.reports()["table"].render([run], request)
+    click.echo(text, file=stream, color=request.color)
+
+
+def _print_share(session: "Session", wall: float) -> None:
+    worked = sum(
+        line.worked_seconds for found in session.progress.blocks.values() for line in found.values()
+    )
+    click.echo(
+        f"{worked / wall:.0%} of {wall:.1f} s was spent in warm-up and timed calls", err=True
+    )

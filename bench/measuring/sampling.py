@@ -1,0 +1,177 @@
+"""Warm-up, calibration and samples: when to begin, how many calls a sample has, when to stop.
+
+Nothing here knows a library or a real clock: a stopwatch is given, and tests give a false one.
+Rules A6 to A8 and A12 of docs/measurement.md.
+"""
+
+import itertools
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from bench.backends.base import Backend
+from bench.errors import CaseError
+from bench.workload import Call
+
+MIN_SAMPLE_SECONDS: Final = 0.010  # one sample outlasts a scheduler tick and 1000 clock readings
+LONG_CALL_SECONDS: Final = 0.15  # from here on as many samples as fit, at least one
+HUGE_CALL_SECONDS: Final = 1.0  # from here on one call warms up
+MIN_WARMUP_CALLS: Final = 3
+WINDOW: Final = 5  # samples per window of the steadiness test
+DRAIN_SHARE: Final = 0.05
+DRAIN_SECONDS: Final = 20e-6
+MOST_SAMPLES: Final = 400
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long one case is measured in one block, in seconds."""
+
+    warmup_seconds: float = 0.5
+    warmup_cap_seconds: float = 2.0
+    sampling_seconds: float = 0.5
+    sampling_cap_seconds: float = 3.0
+    min_samples: int = 20
+    precision: float = 0.02
+    """Half the within-process interval over the median, at which sampling may stop."""
+
+
+@dataclass
+class Stopwatch:
+    """Times `calls` back-to-back calls and one synchronisation; watches what drains after it."""
+
+    backend: Backend
+    call: Call
+    clock: Clock
+    output: object = None
+    worked: float = 0.0
+    calls: int = 0
+    _drains: list[tuple[float, float]] = field(default_factory=list)
+
+    def sample(self, calls: int) -> float:
+        """Return the seconds of one call, averaged over `calls`."""
+        call, clock = self.call, self.clock
+        output = None
+        start = clock()
+        for _ in range(calls):
+            output = call()
+        self.backend.synchronize()
+        stop = clock()
+        if self.backend.asynchronous:
+            self.backend.drain()
+            self._drains.append((stop - start, clock() - stop))
+        self.output = output
+        self.worked += stop - start
+        self.calls += calls
+        return (stop - start) / calls
+
+    def require_drained(self) -> None:
+        """Raise CaseError if work was still running after the synchronisation, as a rule.
+
+        A single late return says nothing on a busy machine; half of them do.
+        """
+        late = sum(drain > max(DRAIN_SHARE * timed, DRAIN_SECONDS) for timed, drain in self._drains)
+        if self._drains and 2 * late >= len(self._drains):
+            timed, drain = self._drains[-1]
+            raise CaseError(
+                "unsynchronised",
+                f"the device worked on for {drain * 1e3:.3g} ms after the timed {timed * 1e3:.3g}"
+                " ms: the call launches work that synchronising its stream does not wait for",
+            )
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """How a warm-up ended: the estimate of one call's seconds, and whether it was steady."""
+
+    estimate: float
+    steady: bool
+
+
+def warm_up(stopwatch: Stopwatch, budget: Budget) -> WarmUp:
+    """Call until two adjacent windows of samples agree; long calls just for the time given."""
+    begin = stopwatch.clock()
+    calls = 1
+    recent: list[float] = []
+    while True:
+        recent.append(stopwatch.sample(calls))
+        elapsed = stopwatch.clock() - begin
+        estimate = statistics.median(recent[-WINDOW:])
+        if estimate >= HUGE_CALL_SECONDS:
+            return WarmUp(estimate, steady=True)
+        if recent[-1] * calls < MIN_SAMPLE_SECONDS / 2 and elapsed < budget.warmup_cap_seconds:
+            calls *= 2
+            recent.clear()
+            continue
+        long = estimate >= LONG_CALL_SECONDS
+        enough = elapsed >= budget.warmup_seconds and (long or stopwatch.calls >= MIN_WARMUP_CALLS)
+        if enough and (long or is_steady(recent)):
+            return WarmUp(estimate, steady=True)
+        if enough and elapsed >= budget.warmup_cap_seconds:
+            return WarmUp(estimate, steady=False)
+
+
+def is_steady(samples: Sequence[float]) -> bool:
+    """Tell whether the last two windows agree: 2% in the median, 5% in both quartiles."""
+    if len(samples) < 2 * WINDOW:
+        return False
+    before, after = (
+        statistics.quantiles(samples[-2 * WINDOW : -WINDOW], n=4, method="inclusive"),
+        statistics.quantiles(samples[-WINDOW:], n=4, method="inclusive"),
+    )
+    return all(
+        abs(b / a - 1) <= limit
+        for a, b, limit in zip(before, after, (0.05, 0.02, 0.05), strict=True)
+    )
+
+
+def choose_calls(estimate: float) -> int:
+    """Return the calls per sample that make a sample last 10 ms or more: a power of two."""
+    return 1 << max(0, math.ceil(math.log2(MIN_SAMPLE_SECONDS / estimate)))
+
+
+def take_samples(stopwatch: Stopwatch, calls: int, budget: Budget) -> tuple[list[float], bool]:
+    """Sample until the median is known precisely or the budget is used; tell which."""
+    begin = stopwatch.clock()
+    samples: list[float] = []
+    while True:
+        samples.append(stopwatch.sample(calls))
+        elapsed = stopwatch.clock() - begin
+        if samples[-1] * calls >= LONG_CALL_SECONDS:
+            if elapsed + samples[-1] * calls > budget.sampling_seconds:
+                return samples, True
+        elif len(samples) >= budget.min_samples and elapsed >= budget.sampling_seconds:
+            precise = relative_half_width(samples) <= budget.precision
+            if precise or elapsed >= budget.sampling_cap_seconds or len(samples) >= MOST_SAMPLES:
+                return samples, precise
+
+
+def relative_half_width(samples: Sequence[float]) -> float:
+    """Return half the 95% interval of the median over the median, within one process.
+
+    Distribution-free, from order statistics; widened for autocorrelation, since neighbouring
+    samples of one process resemble each other. Infinite below six samples.
+    """
+    count = len(samples)
+    if count < 6:
+        return math.inf
+    ordered = sorted(samples)
+    reach = math.ceil(1.96 * math.sqrt(count) / 2)
+    low, high = ordered[max(0, count // 2 - reach)], ordered[min(count - 1, count // 2 + reach)]
+    correlation = autocorrelation(samples)
+    widening = math.sqrt((1 + correlation) / (1 - correlation)) if correlation > 0.1 else 1.0
+    return widening * (high - low) / 2 / statistics.median(ordered)
+
+
+def autocorrelation(samples: Sequence[float]) -> float:
+    """Return the correlation of neighbouring samples, at most 0.95."""
+    mean = statistics.fmean(samples)
+    spread = sum((s - mean) ** 2 for s in samples)
+    if spread == 0:
+        return 0.0
+    together = sum((a - mean) * (b - mean) for a, b in itertools.pairwise(samples))
+    return min(0.95, together / spread)

@@ -1,0 +1,118 @@
+"""Is the output right? Compared with float64 before it may be timed, and on the timed output.
+
+The relative error e = |y - y64|_F / |y64|_F is a fingerprint of the precision in effect: a product
+in float32 has 1.5e-7 to 4e-7, one in TF32 3e-4, so a silent TF32 cannot pass. Operators and
+`.sum()` are all that is asked of an array here, so that no library needs a case of its own.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bench.backends.base import Backend
+from bench.errors import CaseError
+from bench.measuring.exchange import read_arrays
+
+LIMITS: Final = {
+    "float64": 1e-12,
+    "float32": 5e-6,
+    "tf32": 1e-3,
+    "float16": 2e-3,
+    "bfloat16": 1.2e-2,
+}
+ROWS_AT_ONCE_BYTES: Final = 64 * 2**20  # of float64, so that checking needs little memory
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Where the expected output lies: `kind` is `full`, or `sampled` for projections."""
+
+    kind: str
+    path: str
+
+
+def relative_error(backend: Backend, output: Any, reference: Reference) -> float:
+    """Return the relative error of `output`; NaN if it holds one.
+
+    Raises:
+        CaseError: The output is not of the expected number or shape.
+    """
+    outputs = output if isinstance(output, (tuple, list)) else (output,)
+    arrays = [backend.reference(array) for array in read_arrays(Path(reference.path))]
+    if reference.kind == "sampled":
+        vectors, expected = arrays
+        _require_shape(outputs[:1], [(*tuple(expected.shape)[:-1], None)])
+        return _projected_error(backend, outputs[0], vectors, expected)
+    _require_shape(outputs, [tuple(array.shape) for array in arrays])
+    worst = 0.0
+    for got, expected in zip(outputs, arrays, strict=True):
+        error = _full_error(backend, got, expected)
+        worst = error if math.isnan(error) else max(worst, error)
+        if math.isnan(worst):
+            break
+    return worst
+
+
+def require_right(error: float, dtype: str, factor: float) -> None:
+    """Raise CaseError (`wrong`) if `error` is beyond the limit of `dtype` times `factor`."""
+    limit = LIMITS[dtype] * factor
+    if error <= limit:
+        return
+    if not math.isfinite(error):
+        reason = "the output holds NaN or infinity, or was not written"
+    else:
+        reason = f"relative error {error:.2g} against float64; the limit of {dtype} is {limit:.2g}"
+        if dtype == "float32" and error <= LIMITS["tf32"]:
+            reason += ": reduced precision (such as TF32) is in effect"
+    raise CaseError("wrong", reason)
+
+
+def _require_shape(outputs: Sequence[Any], shapes: Sequence[tuple[int | None, ...]]) -> None:
+    got = [tuple(output.shape) for output in outputs]
+    fits = len(got) == len(shapes) and all(
+        len(g) == len(s) and all(b in (a, None) for a, b in zip(g, s, strict=True))
+        for g, s in zip(got, shapes, strict=True)
+    )
+    if not fits:
+        raise CaseError("wrong", f"the output has the shape {got}; the reference has {shapes}")
+
+
+def _row_slices(shape: Sequence[int]) -> list[slice]:
+    row = 8 * math.prod(shape[1:]) if shape else 8
+    step = max(1, ROWS_AT_ONCE_BYTES // max(1, row))
+    return [slice(start, start + step) for start in range(0, shape[0], step)]
+
+
+def _full_error(backend: Backend, output: Any, expected: Any) -> float:
+    if not tuple(expected.shape):
+        got = float(backend.to_float64(output))
+        return _ratio((got - float(expected)) ** 2, float(expected) ** 2)
+    wrong = whole = 0.0
+    for rows in _row_slices(tuple(expected.shape)):
+        part = expected[rows]
+        difference = backend.to_float64(output, rows) - part
+        wrong += float((difference * difference).sum())
+        whole += float((part * part).sum())
+    return _ratio(wrong, whole)
+
+
+def _projected_error(backend: Backend, output: Any, vectors: Any, expected: Any) -> float:
+    wrong = whole = 0.0
+    for rows in _row_slices(tuple(output.shape)):
+        # Of batched products each has its own vectors.
+        chosen = vectors[rows] if len(vectors.shape) > 2 else vectors
+        part = expected[rows]
+        difference = backend.to_float64(output, rows) @ chosen - part
+        wrong += float((difference * difference).sum())
+        whole += float((part * part).sum())
+    return _ratio(wrong, whole)
+
+
+def _ratio(wrong: float, whole: float) -> float:
+    if math.isnan(wrong) or math.isinf(wrong):
+        return math.nan
+    if whole == 0:
+        return 0.0 if wrong == 0 else math.inf
+    return math.sqrt(wrong / whole)

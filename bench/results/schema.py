@@ -1,0 +1,264 @@
+"""The lines of a run file, as types.
+
+Schema history:
+1  2026-11-20  first version
+"""
+
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+
+SCHEMA: Final = 1
+
+STATUSES: Final = (
+    "ok",
+    "skipped",
+    "wrong",
+    "implausible",
+    "unsynchronised",
+    "out_of_memory",
+    "timed_out",
+    "crashed",
+    "failed",
+)
+FAULTS: Final = frozenset(STATUSES) - {"ok", "skipped"}
+"""Statuses that make `bench run` exit with 1."""
+
+Status = Literal[
+    "ok",
+    "skipped",
+    "wrong",
+    "implausible",
+    "unsynchronised",
+    "out_of_memory",
+    "timed_out",
+    "crashed",
+    "failed",
+]
+Positive = Annotated[float, Meta(gt=0, le=1e12)]
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+
+class Line(Struct, kw_only=True, tag_field="kind", omit_defaults=False):
+    """A line of a run file; `kind` says which."""
+
+
+class RunLine(Line, tag="run"):
+    """The first line: which run this is, on which machine, with which settings."""
+
+    schema: int
+    id: str
+    label: str
+    started: str
+    bench_version: str
+    command: list[str]
+    settings: dict[str, Any]
+    machine: dict[str, Any]
+
+
+class CaseLine(Line, tag="case"):
+    """A case that the run is going to measure, or the reason why it does not."""
+
+    id: str
+    suite: str
+    workload: str
+    workload_version: int
+    size: str
+    sizes: dict[str, int]
+    phase: str
+    dtype: str
+    backend: str
+    threads: Count
+    device: str
+    batch: Count | None = None
+    variant: str | None = None
+    model: str | None = None
+    flops: Count | None = None
+    bytes_moved: Count | None = None
+    skipped: str | None = None
+    """The reason why it is not measured, if it is not."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What identifies the case in a run."""
+        return self.suite, self.id
+
+
+class Block(Struct, kw_only=True):
+    """What one fresh process measured for one case. Times are seconds of one call."""
+
+    seconds: list[Positive]
+    calls_per_sample: Annotated[int, Meta(ge=1)]
+    warmup_calls: Count
+    first_call_seconds: Positive
+    order: Count
+    """Place of the case in its block, from 0."""
+    host_seconds: list[Positive] = field(default_factory=list)
+    device_seconds: list[Positive] = field(default_factory=list)
+    end_to_end_seconds: list[Positive] = field(default_factory=list)
+    relative_error: Annotated[float, Meta(ge=0)] | None = None
+    peak_bytes: Count | None = None
+    worked_seconds: Annotated[float, Meta(ge=0)] = 0.0
+    """Time spent in warm-up and timed calls."""
+    notes: list[str] = field(default_factory=list)
+    """What befell the block: `no_steady_state`, `disturbed`, `discarded: ...`."""
+
+
+class BlockLine(Block, Line, kw_only=True, tag_field="kind", tag="block"):
+    """A block, as soon as it is measured."""
+
+    suite: str
+    case: str
+    block: Count
+    input_digest: str
+    verified: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Which case it belongs to."""
+        return self.suite, self.case
+
+
+class OutcomeLine(Line, tag="outcome"):
+    """A case came to an end without a number: `status` says how, `reason` why."""
+
+    suite: str
+    case: str
+    block: Count
+    status: Status
+    reason: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Which case it belongs to."""
+        return self.suite, self.case
+
+
+class WorkerLine(Line, tag="worker"):
+    """A worker that ended its block: the state of the machine as its canary saw it."""
+
+    backend: str
+    threads: Count
+    block: Count
+    canary: list[dict[str, float]]
+    """Readings in seconds, at the start and at the end of the block."""
+    layout: dict[str, int]
+    """What was randomised in this process: the hash seed, the padding of the environment."""
+
+
+class Interval(Struct, kw_only=True):
+    """A median with the 95% interval of what a repeat of the whole run would print."""
+
+    median: Positive
+    low: Positive | None
+    high: Positive | None
+    min: Positive
+
+
+class Measurement(Line, tag="measurement"):
+    """One case of a run: its identity, its status, its blocks and what follows from them."""
+
+    id: str
+    suite: str
+    workload: str
+    workload_version: int
+    sizes: dict[str, int]
+    phase: str
+    dtype: str
+    backend: str
+    threads: Count
+    device: str
+    status: Status
+    size: str = ""
+    batch: Count | None = None
+    variant: str | None = None
+    model: str | None = None
+    reason: str | None = None
+    flops: Count | None = None
+    bytes_moved: Count | None = None
+    input_digest: str | None = None
+    verified: str | None = None
+    relative_error: Annotated[float, Meta(ge=0)] | None = None
+    blocks: list[Block] = field(default_factory=list)
+    seconds: Interval | None = None
+    host_seconds: Interval | None = None
+    device_seconds: Interval | None = None
+    end_to_end_seconds: Interval | None = None
+    peak_bytes: Count | None = None
+    energy_joules: Positive | None = None
+    flags: list[str] = field(default_factory=list)
+    unknown: dict[str, str] = field(default_factory=dict)
+    """Why a field is null, by the field's name."""
+
+    metrics: ClassVar[tuple[str, ...]] = (
+        "seconds",
+        "host_seconds",
+        "device_seconds",
+        "end_to_end_seconds",
+    )
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What identifies the measurement in a run."""
+        return self.suite, self.id
+
+    @property
+    def work(self) -> str:
+        """The id without the backend: measurements of the same work are compared."""
+        return self.id.rpartition("/")[0]
+
+    @property
+    def place(self) -> str:
+        """The backend with its variant: the last part of the id."""
+        return self.id.rpartition("/")[2]
+
+    @property
+    def flops_per_second(self) -> float | None:
+        """The rate at the median, or None where either is unknown."""
+        if self.seconds is None or self.flops is None:
+            return None
+        return self.flops / self.seconds.median
+
+    @property
+    def bytes_per_second(self) -> float | None:
+        """The traffic at the median, or None where either is unknown."""
+        if self.seconds is None or self.bytes_moved is None:
+            return None
+        return self.bytes_moved / self.seconds.median
+
+
+class EndLine(Line, tag="end"):
+    """The last line of a run that was not killed."""
+
+    finished: str
+    counts: dict[str, int]
+    wall_seconds: float | UnsetType = UNSET
+    interrupted: str | None = None
+    """Why it ended before everything was measured, if it did."""
+
+
+class Run:
+    """A run as read from its file: the header, the measurements, remarks about the file."""
+
+    def __init__(
+        self,
+        header: RunLine,
+        measurements: list[Measurement],
+        *,
+        workers: list[WorkerLine] | None = None,
+        end: EndLine | None = None,
+        remarks: list[str] | None = None,
+        path: str = "",
+    ) -> None:
+        self.header = header
+        self.measurements = measurements
+        self.workers = workers or []
+        self.end = end
+        self.remarks = remarks or []
+        self.path = path
+
+    def table(self) -> Any:
+        """Return a tidy pandas DataFrame, one row per case; units as in the file."""
+        from bench.results.table import table
+
+        return table([self])

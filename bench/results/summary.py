@@ -1,0 +1,121 @@
+"""From blocks to measurements: what follows from the raw samples of all cases together."""
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from bench.results.intervals import Center, intervals
+from bench.results.schema import Block, BlockLine, CaseLine, Interval, Measurement, OutcomeLine
+
+NOT_ON_CPU = "a CPU has no clock of its own: see host_seconds"
+NO_COUNTER = "no energy counter is read yet"
+
+
+def summarise(
+    cases: Sequence[CaseLine],
+    blocks: Iterable[BlockLine],
+    outcomes: Iterable[OutcomeLine],
+    unreached: str,
+) -> list[Measurement]:
+    """Return a measurement for every case; `unreached` is the reason of those without a block."""
+    by_case: dict[tuple[str, str], list[BlockLine]] = {}
+    for block in blocks:
+        by_case.setdefault(block.key, []).append(block)
+    for found in by_case.values():
+        found.sort(key=lambda line: line.block)
+    ends = {outcome.key: outcome for outcome in outcomes}
+    ok = {
+        case.key: by_case[case.key]
+        for case in cases
+        if case.key in by_case and case.key not in ends
+    }
+    centers = {
+        metric: intervals(_medians(ok, lambda b, m=metric: getattr(b, m)))  # type: ignore[misc]
+        for metric in Measurement.metrics
+    }
+    return [
+        _measurement(case, by_case.get(case.key, []), ends.get(case.key), centers, unreached)
+        for case in cases
+    ]
+
+
+def _medians(
+    blocks: dict[tuple[str, str], list[BlockLine]], samples: Callable[[BlockLine], list[float]]
+) -> dict[tuple[str, str], list[float]]:
+    found = {
+        key: [statistics.median(samples(line)) for line in lines if samples(line)]
+        for key, lines in blocks.items()
+    }
+    return {key: medians for key, medians in found.items() if medians}
+
+
+def _measurement(
+    case: CaseLine,
+    lines: Sequence[BlockLine],
+    outcome: OutcomeLine | None,
+    centers: dict[str, dict[tuple[str, str], Center]],
+    unreached: str,
+) -> Measurement:
+    status, reason = _status(case, lines, outcome, unreached)
+    measurement = Measurement(
+        **{
+            name: getattr(case, name)
+            for name in CaseLine.__struct_fields__
+            if name in Measurement.__struct_fields__
+        },
+        status=status,
+        reason=reason,
+    )
+    if lines:
+        measurement.blocks = [_block(line) for line in lines]
+        measurement.input_digest = lines[0].input_digest
+        measurement.verified = lines[0].verified
+        measurement.flags = _flags(lines)
+    if status != "ok":
+        return measurement
+    measurement.relative_error = max(
+        (line.relative_error for line in lines if line.relative_error is not None), default=None
+    )
+    measurement.peak_bytes = max(
+        (line.peak_bytes for line in lines if line.peak_bytes is not None), default=None
+    )
+    for metric, found in centers.items():
+        if case.key in found:
+            setattr(measurement, metric, _interval(found[case.key], lines, metric))
+    if case.device == "cpu":
+        measurement.end_to_end_seconds = measurement.host_seconds
+        measurement.unknown["device_seconds"] = NOT_ON_CPU
+    measurement.unknown["energy_joules"] = NO_COUNTER
+    if measurement.peak_bytes is None:
+        measurement.unknown["peak_bytes"] = "not told by the process's memory counters"
+    return measurement
+
+
+def _status(
+    case: CaseLine, lines: Sequence[BlockLine], outcome: OutcomeLine | None, unreached: str
+) -> tuple[Any, str | None]:
+    if case.skipped is not None:
+        return "skipped", case.skipped
+    if outcome is not None:
+        return outcome.status, outcome.reason
+    return ("ok", None) if lines else ("skipped", unreached)
+
+
+def _block(line: BlockLine) -> Block:
+    return Block(**{name: getattr(line, name) for name in Block.__struct_fields__})
+
+
+def _interval(center: Center, lines: Sequence[Block], metric: str) -> Interval:
+    least = min(min(getattr(line, metric)) for line in lines if getattr(line, metric))
+    return Interval(median=center.median, low=center.low, high=center.high, min=least)
+
+
+def _flags(lines: Sequence[Block]) -> list[str]:
+    """Name what befell at least half of the blocks; a kept disturbance always counts."""
+    counts: dict[str, int] = {}
+    for line in lines:
+        for name in {note.partition(":")[0] for note in line.notes} - {"discarded"}:
+            counts[name] = counts.get(name, 0) + 1
+    return sorted(
+        name for name, count in counts.items() if 2 * count >= len(lines) or name == "disturbed"
+    )

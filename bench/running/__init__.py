@@ -1,0 +1,1 @@
+"""In the parent: from a request to cases, from cases to workers, from their answers to lines."""

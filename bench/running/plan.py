@@ -1,0 +1,290 @@
+"""From a request to the cases of a run: which workloads, sizes, dtypes, backends and threads."""
+
+import difflib
+import fnmatch
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final
+
+from bench.backends import backends
+from bench.errors import RequestError
+from bench.measuring.sampling import Budget
+from bench.results.schema import CaseLine
+from bench.running.probe import Probe
+from bench.suites import Suite
+from bench.workload import DTYPES, ITEM_BYTES, PRESETS, Phase, Size, Workload
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """How much is measured by default."""
+
+    blocks: int
+    budget: Budget
+
+
+PRESET: Final[Mapping[str, Preset]] = {
+    "quick": Preset(
+        blocks=3,
+        budget=Budget(
+            warmup_seconds=0.15,
+            warmup_cap_seconds=0.3,
+            sampling_seconds=0.3,
+            sampling_cap_seconds=0.6,
+            min_samples=10,
+        ),
+    ),
+    "standard": Preset(blocks=6, budget=Budget()),
+    "thorough": Preset(
+        blocks=10, budget=Budget(sampling_seconds=2.0, sampling_cap_seconds=5.0, precision=0.01)
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """What the user asked for, as parsed; stored in the run file's settings."""
+
+    suites: Sequence[str]
+    backends: Sequence[str] = ()
+    gpu: str | None = None
+    dtypes: Sequence[str] = ("float32",)
+    preset: str = "standard"
+    minutes: float | None = None
+    only: Sequence[str] = ()
+    sizes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    batches: Sequence[int] = ()
+    threads: Sequence[int] = ()
+    blocks: int | None = None
+    max_seconds: float | None = None
+    timeout: float = 300.0
+    seed: int = 0
+    kernels: Sequence[str] = ()
+
+    def budget(self) -> Budget:
+        """Return the preset's budget, with the user's bound on sampling."""
+        budget = PRESET[self.preset].budget
+        if self.max_seconds is None:
+            return budget
+        return replace(
+            budget,
+            sampling_seconds=min(budget.sampling_seconds, self.max_seconds),
+            sampling_cap_seconds=self.max_seconds,
+        )
+
+    def planned_blocks(self) -> int:
+        """Return how many blocks a run without a time limit has."""
+        return self.blocks or PRESET[self.preset].blocks
+
+    def as_settings(self, cores: int) -> dict[str, Any]:
+        """Return the settings for the run file, defaults filled in."""
+        plain = {k: list(v) if isinstance(v, (tuple, list)) else v for k, v in asdict(self).items()}
+        plain["sizes"] = {key: list(values) for key, values in self.sizes.items()}
+        plain["threads"] = list(self.threads) or [cores]
+        plain["blocks"] = self.planned_blocks()
+        plain["budget"] = asdict(self.budget())
+        return plain
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> "RunRequest":
+        """Rebuild the request of a run file."""
+        known = {k: v for k, v in settings.items() if k in cls.__dataclass_fields__}
+        return cls(**known)
+
+
+def choose(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Raise RequestError with a suggestion for the first name that is not known."""
+    known = sorted(known)
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"known are: {', '.join(known)}"
+            raise RequestError(f"unknown {kind} {name!r}; {hint}")
+
+
+def choose_suites(names: Sequence[str], known: Mapping[str, Suite]) -> list[Suite]:
+    """Resolve names, aliases and `all`."""
+    aliases = {alias: suite for suite in known.values() for alias in suite.aliases}
+    choose("suite", names, [*known, *aliases, "all"])
+    if "all" in names:
+        return list(known.values())
+    chosen = {(s := known.get(name) or aliases[name]).name: s for name in names}
+    return list(chosen.values())
+
+
+def make_plan(
+    request: RunRequest,
+    suites: Mapping[str, Suite],
+    workloads: Mapping[str, Workload],
+    probes: Mapping[str, Probe],
+    cores: int,
+) -> list[CaseLine]:
+    """Return every case of the run, with a reason where one is not going to be measured.
+
+    Raises:
+        RequestError: A name is unknown, a size impossible, or nothing is left to measure.
+    """
+    chosen_backends = _choose_backends(request, probes)
+    choose("dtype", request.dtypes, DTYPES)
+    choose("preset", [request.preset], PRESETS)
+    _check_threads(request.threads, cores)
+    chosen = choose_suites(request.suites, suites)
+    cases: dict[tuple[str, str], CaseLine] = {}
+    refused: list[str] = []
+    for suite in chosen:
+        for workload in workloads.values():
+            if suite.name not in workload.suites:
+                continue
+            try:
+                sizes = _sizes(request, workload)
+            except ValueError as error:
+                refused.append(f"{workload.name}: {error}")
+                continue
+            for size, phase, dtype, backend in itertools.product(
+                sizes,
+                [p for p in suite.phases if p in workload.phases],
+                request.dtypes,
+                chosen_backends,
+            ):
+                for threads in _threads_of(backend, request.threads, cores):
+                    case = _case(
+                        suite, workload, size, phase, dtype, backend, threads, cores, probes
+                    )
+                    if _wanted(case.id, request.only):
+                        cases.setdefault(case.key, case)
+    if not cases:
+        raise RequestError(_why_empty(request, chosen, workloads, refused))
+    return list(cases.values())
+
+
+def _choose_backends(request: RunRequest, probes: Mapping[str, Probe]) -> list[str]:
+    known = backends()
+    choose("backend", request.backends, known)
+    for name in request.backends:
+        absent = probes[name].absent
+        if absent is not None:
+            reason, remedy = absent
+            raise RequestError(f"--backend {name}: {reason}; {remedy}")
+    return list(dict.fromkeys(request.backends)) or list(known)
+
+
+def _check_threads(threads: Sequence[int], cores: int) -> None:
+    for count in threads:
+        if not 1 <= count <= cores:
+            raise RequestError(
+                f"--threads {count}: this process may use {cores} cores; give 1 to {cores}"
+            )
+
+
+def _threads_of(backend: str, threads: Sequence[int], cores: int) -> Sequence[int]:
+    return threads or (cores,) if backends()[backend].device == "cpu" else (cores,)
+
+
+def _wanted(case_id: str, globs: Sequence[str]) -> bool:
+    return not globs or any(fnmatch.fnmatchcase(case_id, glob) for glob in globs)
+
+
+def _sizes(request: RunRequest, workload: Workload) -> list[Size]:
+    """Return the sizes of the preset, or those that the user gave instead."""
+    if not request.sizes:
+        level = PRESETS.index(request.preset)
+        # A glob may name a size of any preset.
+        reach = len(PRESETS) if request.only else level + 1
+        sizes = [size for size in workload.sizes if PRESETS.index(size.preset) < reach]
+        if not request.batches:
+            return sizes
+        return [
+            replace(size, dims={**size.dims, "batch": batch})
+            for size in sizes
+            if "batch" in size.dims
+            for batch in request.batches
+        ]
+    given_dims = dict(request.sizes)
+    if request.batches:
+        given_dims["batch"] = request.batches
+    keys = list(given_dims)
+    sizes = []
+    for values in itertools.product(*given_dims.values()):
+        given = dict(zip(keys, values, strict=True))
+        dims = workload.resize(given) if workload.resize else _replaced(workload, given)
+        sizes.append(Size(dims=dims))
+    return sizes
+
+
+def _replaced(workload: Workload, given: Mapping[str, int]) -> dict[str, int]:
+    known = dict(workload.sizes[0].dims)
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise ValueError(f"has no dimension {unknown[0]!r}; it has {', '.join(known)}")
+    return {**known, **given}
+
+
+def _case(
+    suite: Suite,
+    workload: Workload,
+    size: Size,
+    phase: str,
+    dtype: str,
+    backend: str,
+    threads: int,
+    cores: int,
+    probes: Mapping[str, Probe],
+) -> CaseLine:
+    kind = backends()[backend]
+    parts = workload.phases[phase]
+    variant = None if threads == cores or kind.device == "gpu" else f"threads={threads}"
+    place = f"{backend}+{variant}" if variant else backend
+    moved = parts.bytes_moved(size.dims, ITEM_BYTES[dtype]) if parts.bytes_moved else None
+    return CaseLine(
+        id=f"{workload.name}/{size.label}/{phase}/{dtype}/{place}",
+        suite=suite.name,
+        workload=workload.name,
+        workload_version=workload.version,
+        size=size.label,
+        sizes=dict(size.dims),
+        batch=size.dims.get("batch"),
+        phase=phase,
+        dtype=dtype,
+        backend=backend,
+        variant=variant,
+        threads=threads,
+        device=kind.device,
+        flops=parts.flops(size.dims) if parts.flops else None,
+        bytes_moved=moved,
+        skipped=_why_skipped(workload, parts, dtype, backend, probes),
+    )
+
+
+def _why_skipped(
+    workload: Workload, parts: Phase, dtype: str, backend: str, probes: Mapping[str, Probe]
+) -> str | None:
+    absent = probes[backend].absent
+    if absent is not None:
+        return "; ".join(absent)
+    kind = backends()[backend]
+    if parts.implementation(kind.library) is None:
+        return f"{workload.name} has no version for {kind.library}"
+    return kind().unsupported(dtype)
+
+
+def _why_empty(
+    request: RunRequest,
+    suites: Sequence[Suite],
+    workloads: Mapping[str, Workload],
+    refused: Sequence[str],
+) -> str:
+    if request.sizes and refused:
+        return f"--size fits no workload of the suite ({'; '.join(refused)})"
+    names = ", ".join(suite.name for suite in suites)
+    if request.only:
+        ids = [
+            f"{w.name}/{size.label}"
+            for w in workloads.values()
+            if any(s.name in w.suites for s in suites)
+            for size in w.sizes
+        ]
+        near = difflib.get_close_matches(request.only[0].strip("*"), ids, n=1, cutoff=0.4)
+        hint = f"for example --only '*{(near or ids)[0]}*'" if ids else "see bench list"
+        return f"--only {request.only[0]!r} matches no case of suite {names}; {hint}"
+    return f"no workload belongs to suite {names}; see bench list"

@@ -1,0 +1,177 @@
+"""A run from its beginning to its end: the machine, the header, the lines, the measurements."""
+
+import random
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import bench
+from bench import catalog
+from bench.backends import backends
+from bench.errors import RequestError
+from bench.machine import allowed_cores, capture, default_label
+from bench.results.reading import RunLines, read_lines
+from bench.results.schema import (
+    SCHEMA,
+    BlockLine,
+    CaseLine,
+    EndLine,
+    Measurement,
+    OutcomeLine,
+    Run,
+    RunLine,
+    WorkerLine,
+)
+from bench.results.summary import summarise
+from bench.results.writing import RunWriter
+from bench.running.execute import Event, Execution, Note, Progress, Started
+from bench.running.plan import RunRequest, make_plan
+from bench.running.probe import Probe, probe
+from bench.workload import Workload
+
+
+@dataclass
+class Session:
+    """What a run needs before its first case; made by `prepare` or `resume`."""
+
+    request: RunRequest
+    cases: list[CaseLine]
+    workloads: Mapping[str, Workload]
+    probes: Mapping[str, Probe]
+    cores: int
+    header: RunLine
+    progress: Progress
+    workers: list[WorkerLine]
+
+    @property
+    def expected_seconds(self) -> float:
+        """Return about how long it takes: for a person who decides whether to wait."""
+        if self.request.minutes is not None:
+            return 60 * self.request.minutes
+        budget = self.request.budget()
+        measured = [case for case in self.cases if case.skipped is None]
+        # 50 GFLOP/s a core is what a current CPU reaches in float32.
+        calls = sum(3 * (case.flops or 0) / (50e9 * case.threads) for case in measured)
+        block = len(measured) * (budget.warmup_seconds + budget.sampling_seconds + 0.4) + calls
+        return self.request.planned_blocks() * (block + 4)
+
+    def measure(self, writer: RunWriter) -> Iterator[Event]:
+        """Measure what is missing; write every line before anyone hears of it."""
+        execution = Execution(self.request, self.cases, self.workloads, self.cores, self.progress)
+        self.unreached: str | None = None
+        try:
+            for event in execution.lines():
+                if isinstance(event, BlockLine | OutcomeLine | WorkerLine):
+                    writer.write(event)
+                if isinstance(event, WorkerLine):
+                    self.workers.append(event)
+                yield event
+        finally:
+            execution.close()
+            self.unreached = execution.unreached
+
+    def finish(self, writer: RunWriter, started: float, interrupted: str | None) -> Run:
+        """Write a measurement for every case, and the end."""
+        unreached = f"not reached: {interrupted}" if interrupted else self.unreached
+        measurements = self.measurements(unreached or "not reached")
+        for measurement in measurements:
+            writer.write(measurement)
+        end = EndLine(
+            finished=utc_now(),
+            counts=dict(Counter(m.status for m in measurements)),
+            wall_seconds=round(time.monotonic() - started, 3),
+            interrupted=interrupted or self.unreached,
+        )
+        writer.write(end)
+        path = str(writer.path or "-")
+        return Run(self.header, measurements, workers=self.workers, end=end, path=path)
+
+    def measurements(self, unreached: str) -> list[Measurement]:
+        """Return what follows from the blocks measured so far."""
+        blocks = [line for found in self.progress.blocks.values() for line in found.values()]
+        return summarise(self.cases, blocks, self.progress.outcomes.values(), unreached)
+
+
+def prepare(request: RunRequest, label: str | None, command: Sequence[str]) -> Session:
+    """Look at the machine and its backends, and plan the run.
+
+    Raises:
+        RequestError: The request cannot be carried out.
+    """
+    cores = allowed_cores()
+    suites, workloads = catalog.suites(), catalog.workloads(tuple(request.kernels))
+    known = {name: Probe(name) for name in backends()}
+    make_plan(request, suites, workloads, known, cores)  # a bad request ends here, at once
+    names = request.backends or list(known)
+    probes = {**known, **probe(names, cores, request.gpu)}
+    cases = make_plan(request, suites, workloads, probes, cores)
+    machine = capture(libraries={name: probes[name].description for name in names})
+    header = RunLine(
+        schema=SCHEMA,
+        id=uuid.UUID(int=random.SystemRandom().getrandbits(128), version=4).hex,
+        label=label or default_label(machine),
+        started=utc_now(),
+        bench_version=bench.__version__,
+        command=list(command),
+        settings=request.as_settings(cores),
+        machine=machine,
+    )
+    return Session(request, cases, workloads, probes, cores, header, Progress(), [])
+
+
+def resume(path: Path) -> tuple[Session, RunLines]:
+    """Take a run up again where its file ends.
+
+    Raises:
+        RunFileError: The file cannot be read.
+        RequestError: This is another machine, or other workloads.
+    """
+    lines = read_lines(path)
+    request = RunRequest.from_settings(lines.header.settings)
+    session = prepare(request, lines.header.label, lines.header.command)
+    _require_same_machine(lines.header, session.header)
+    known = {case.key for case in session.cases}
+    gone = [case.id for case in lines.cases if case.key not in known]
+    if gone:
+        raise RequestError(f"{path}: {gone[0]} does not exist here any more; start a new run")
+    session.header = lines.header
+    session.cases = lines.cases
+    for block in lines.blocks:
+        session.progress.add(block)
+    for outcome in lines.outcomes:
+        session.progress.add(outcome)
+    session.workers = lines.workers
+    return session, lines
+
+
+def _require_same_machine(before: RunLine, now: RunLine) -> None:
+    def identity(header: RunLine) -> dict[str, Any]:
+        cpu = header.machine.get("cpu") or {}
+        packages = header.machine.get("packages") or {}
+        return {
+            "CPU": cpu.get("model"),
+            "cores": cpu.get("cores_allowed"),
+            "GPUs": [gpu.get("name") for gpu in header.machine.get("gpus") or []],
+            **{name: packages.get(name) for name in ("numpy", "torch", "cupy")},
+        }
+
+    old, new = identity(before), identity(now)
+    for name, value in old.items():
+        if new[name] != value:
+            raise RequestError(
+                f"--resume: the run was begun with {name} {value}, here it is {new[name]};"
+                " start a new run"
+            )
+
+
+def utc_now() -> str:
+    """Return the time as the run file writes it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+__all__ = ["Event", "Note", "Session", "Started", "prepare", "resume", "utc_now"]

@@ -1,0 +1,16 @@
+"""Which questions can be asked: a suite is a named set of cases and how they are measured."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """A named set of cases. Workloads say themselves which suites they belong to."""
+
+    name: str
+    question: str
+    """What a user learns from it, in one sentence."""
+    phases: Sequence[str]
+    """The phases of a workload that the suite times, where the workload has them."""
+    aliases: Sequence[str] = ()

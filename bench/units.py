@@ -1,0 +1,59 @@
+"""Numbers for people. Everything stored is in SI base units; only this file scales."""
+
+import math
+
+_SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
+_DECIMAL = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
+_BINARY = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B"))
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """Write `value` with `digits` significant digits and no exponent."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:.{decimals}f}"
+
+
+def seconds(value: float | None) -> str:
+    """Write a duration given in seconds, such as `1.23 ms`."""
+    if value is None:
+        return "-"
+    scale, unit = next((s for s in _SECONDS if value >= s[0]), _SECONDS[-1])
+    return f"{significant(value / scale)} {unit}"
+
+
+def seconds_interval(low: float | None, high: float | None) -> str:
+    """Write `[low, high]`, both in seconds, in the unit of `high`."""
+    if low is None or high is None:
+        return "-"
+    scale, unit = next((s for s in _SECONDS if high >= s[0]), _SECONDS[-1])
+    return f"[{significant(low / scale)}, {significant(high / scale)}] {unit}"
+
+
+def rate(value: float | None, unit: str) -> str:
+    """Write a rate per second, such as `197 GFLOP/s`; `unit` is `FLOP` or `B`."""
+    if value is None:
+        return "-"
+    scale, prefix = next((s for s in _DECIMAL if value >= s[0]), _DECIMAL[-1])
+    return f"{significant(value / scale)} {prefix}{unit}/s"
+
+
+def size(value: int | None) -> str:
+    """Write a number of bytes, such as `192 MiB`."""
+    if value is None:
+        return "-"
+    scale, unit = next((s for s in _BINARY if value >= s[0]), _BINARY[-1])
+    return f"{significant(value / scale)} {unit}" if scale > 1 else f"{value} B"
+
+
+def duration(value: float) -> str:
+    """Write how long something takes for somebody who waits: `45 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(value)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"

@@ -1,0 +1,147 @@
+"""The process in which one backend measures: JSON lines in, JSON lines out.
+
+Started by its path, never by its name, so that the worker is the very code of the parent that
+starts it, whatever Python environment it runs in and wherever the user stands. Only the standard
+library and the measured library are imported here.
+"""
+
+import contextlib
+import ctypes
+import gc
+import importlib.util
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+if "bench" not in sys.modules and __name__ == "__main__":
+    _here = Path(__file__).resolve().parent
+    _spec = importlib.util.spec_from_file_location(
+        "bench", _here / "__init__.py", submodule_search_locations=[str(_here)]
+    )
+    assert _spec is not None
+    assert _spec.loader is not None
+    _package = importlib.util.module_from_spec(_spec)
+    sys.modules["bench"] = _package
+    _spec.loader.exec_module(_package)
+
+from bench import catalog
+from bench.backends import backends
+from bench.backends.base import Backend
+from bench.errors import BackendAbsent, CaseError
+from bench.measuring import memory, plausibility
+from bench.measuring.interference import rest
+from bench.measuring.measure import Order, failure, measure
+from bench.measuring.reference import draw
+
+if TYPE_CHECKING:
+    from bench.workload import Workload
+
+PR_SET_PDEATHSIG = 1
+
+
+class Worker:
+    """Answers the parent's messages with one backend."""
+
+    def __init__(self) -> None:
+        self.backend: Backend | None = None
+        self.workloads: dict[str, Workload] = {}
+
+    def answer(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Carry out one message; an error becomes a status and a reason."""
+        try:
+            return {"ok": getattr(self, f"do_{message.pop('do')}")(**message)}
+        except BackendAbsent as absent:
+            return {"absent": {"reason": absent.reason, "remedy": absent.remedy}}
+        except Exception as error:
+            known = failure(self.backend, error)
+            return {"error": {"status": known.status, "reason": known.reason}}
+
+    def do_open(
+        self, backend: str, threads: int, gpu: str | None, memory_limit: int | None
+    ) -> dict[str, Any]:
+        """Open a backend and return what it says of itself."""
+        chosen = backends()[backend]()
+        if chosen.device == "cpu" and memory_limit is not None:
+            memory.limit_to(memory_limit)
+        chosen.open(threads, gpu)
+        self.backend = chosen
+        return chosen.describe()
+
+    def do_load(self, kernels: list[str]) -> None:
+        """Load the workloads, those of the user's folders too."""
+        self.workloads = catalog.workloads(tuple(kernels))
+
+    def do_draw(
+        self, workload: str, dims: dict[str, int], phase: str, dtype: str, seed: int, folder: str
+    ) -> dict[str, Any]:
+        """Draw inputs and compute the reference."""
+        chosen = self.workloads[workload]
+        assert self.backend is not None
+        drawn = draw(self.backend.namespace, chosen, dims, phase, dtype, seed, Path(folder))
+        return drawn.as_dict()
+
+    def do_measure(self, workload: str, phase: str, order: dict[str, Any]) -> dict[str, Any]:
+        """Measure one case; rest before answering, so that nobody else is disturbed."""
+        assert self.backend is not None
+        parts = self.workloads[workload].phases[phase]
+        prepare = parts.implementation(self.backend.library)
+        if prepare is None:
+            raise CaseError("skipped", f"{workload} has no version for {self.backend.library}")
+        return measure(self.backend, prepare, Order.from_dict(order))
+
+    def do_peaks(self, dtypes: list[str]) -> dict[str, float]:
+        """Measure the device's peaks."""
+        assert self.backend is not None
+        return plausibility.measure_peaks(self.backend, dtypes, time.perf_counter)
+
+    def do_canary(self) -> dict[str, float]:
+        """Read the canary."""
+        assert self.backend is not None
+        return plausibility.read_canary(self.backend, time.perf_counter)
+
+    def settle(self) -> None:
+        """Hold nothing and do nothing until the next message."""
+        gc.collect()
+        if self.backend is not None:
+            with contextlib.suppress(Exception):
+                self.backend.free()
+        memory.release()
+        rest()
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel end this process when its parent ends; elsewhere the end of input does."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL("libc.so.6").prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                os._exit(1)  # it ended before the request was made
+
+
+def serve(requests: TextIO, replies: TextIO) -> None:
+    """Answer until the input ends."""
+    worker = Worker()
+    for line in requests:
+        reply = worker.answer(json.loads(line))
+        worker.settle()
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+
+
+def main() -> None:
+    """Keep the pipe to the parent apart from stdout, because models print."""
+    die_with_parent(int(sys.argv[1]))
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    requests = os.fdopen(os.dup(0), encoding="utf-8")
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    serve(requests, replies)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""What is computed: the type that each file in `kernels/` fills in once.
+
+Only the standard library is imported here, because workers carry this file into environments
+where nothing but the measured library is installed.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+Dims = Mapping[str, int]
+"""The dimensions of one size, by name: `{"batch": 8, "channels": 64}`."""
+
+Call = Callable[[], Any]
+"""What is timed: no arguments, returns the output array or a tuple of them."""
+
+Prepare = Callable[..., Call]
+"""`prepare(library, dims, *inputs)`: sets up whatever is not timed, returns the timed call."""
+
+PRESETS: Final = ("quick", "standard", "thorough")
+DTYPES: Final = ("float64", "float32", "tf32", "float16", "bfloat16")
+
+ITEM_BYTES: Final = {"float64": 8, "float32": 4, "tf32": 4, "float16": 2, "bfloat16": 2}
+"""Bytes that one stored element takes; tf32 is stored as float32."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """One set of dimensions, under a name if it has one, from a preset upwards."""
+
+    dims: Dims
+    preset: str = "standard"
+    name: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What stands in a case's id: `n=1024`, `bert_base.projection`, `resnet50.3,batch=8`."""
+        if self.name is None:
+            return ",".join(f"{key}={value}" for key, value in self.dims.items())
+        return f"{self.name},batch={self.dims['batch']}" if "batch" in self.dims else self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Projection:
+    """A reference too costly to compute in full: `output @ vectors` must equal `expected`.
+
+    Source: Freivalds, "Probabilistic Machines Can Use Less Running Time", 1977. With Gaussian
+    vectors the relative error of the projections estimates the relative Frobenius error.
+    """
+
+    vectors: Any
+    expected: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """One timed part of a workload: how each family of libraries does it, and what it costs.
+
+    `array` serves every library with NumPy's interface, `torch` serves PyTorch; `overrides` holds
+    a version for one library by name where it is measurably better. `flops` counts one
+    multiply-add as two; `bytes_moved` takes the bytes of one element besides the dimensions and
+    counts each input and output once.
+    """
+
+    array: Prepare | None = None
+    torch: Prepare | None = None
+    overrides: Mapping[str, Prepare] = field(default_factory=dict)
+    flops: Callable[[Dims], int] | None = None
+    bytes_moved: Callable[[Dims, int], int] | None = None
+    reference: Callable[..., Any] | None = None
+    """`reference(numpy, dims, *float64_inputs)` where it is not `array` itself in float64."""
+    projection: Callable[..., Projection] | None = None
+    """`projection(numpy, rng, dims, *float64_inputs)`: replaces the reference of huge cases."""
+
+    def implementation(self, library: str) -> Prepare | None:
+        """Return the version for `library` (`numpy`, `cupy`, `torch`), or None if it has none."""
+        if library in self.overrides:
+            return self.overrides[library]
+        return self.torch if library == "torch" else self.array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """What is computed, at which sizes, from which inputs, and what it costs.
+
+    `version` counts up whenever the computation or its inputs change: measurements of different
+    versions are never compared. `inputs(rng, dims)` draws NumPy arrays; floating ones are rounded
+    to the case's dtype by the engine, so that every library sees the same bits. `error_factor`
+    widens the limits of verification: 4 for several layers in a row, 8 for gradients.
+    """
+
+    name: str
+    summary: str
+    source: str
+    suites: Sequence[str]
+    sizes: Sequence[Size]
+    inputs: Callable[[Any, Dims], Sequence[Any]]
+    phases: Mapping[str, Phase]
+    version: int = 1
+    error_factor: float = 1.0
+    resize: Callable[[Mapping[str, int]], Dims] | None = None
+    """Completes the dimensions that a user gave (`--size`), or raises ValueError saying why not."""
+
+
+def calling(function: Callable[..., Any]) -> Prepare:
+    """Turn a plain `function(library, *inputs)` into a Prepare that has nothing to set up."""
+
+    def prepare(library: Any, _dims: Dims, *inputs: Any) -> Call:
+        return partial(function, library, *inputs)
+
+    return prepare

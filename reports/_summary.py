@@ -1,0 +1,194 @@
+"""What the table and the Markdown report say about a run, before either lays it out."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from bench import units
+from bench.report import Request
+from bench.results.schema import Measurement, Run
+
+COLUMNS = ("size", "backend", "time", "95% interval", "rate", "vs best", "error", "notes")
+RIGHT = frozenset({2, 3, 4, 5, 6})
+"""The columns that hold numbers."""
+
+FASTEST = "fastest"
+_PHASES = ("call", "forward", "forward_training", "backward", "input_gradient")
+
+
+@dataclass(frozen=True)
+class Section:
+    """The cases of one suite that differ in size and backend only; rows as in `COLUMNS`."""
+
+    suite: str
+    workload: str
+    title: str
+    rows: Sequence[Sequence[str]]
+    """The size stands in the first row of each group of the same work, then is empty."""
+
+    @property
+    def full_title(self) -> str:
+        """The title with the suite, unless that has the workload's name."""
+        return self.title if self.suite == self.workload else f"{self.suite}: {self.title}"
+
+
+@dataclass(frozen=True)
+class Unmeasured:
+    """Cases that have no number for the same reason."""
+
+    who: str
+    status: str
+    reason: str
+    cases: Sequence[str]
+    """Their names; none where `who` is a backend of which no case was measured."""
+
+
+def heading(run: Run) -> list[str]:
+    """Return the lines above a run's tables: its label, the machine, how it was measured."""
+    header = run.header
+    return [header.label, "; ".join(_hardware(run)), "; ".join(_circumstances(run))]
+
+
+def _hardware(run: Run) -> list[str]:
+    machine = run.header.machine
+    cpu = machine.get("cpu")
+    parts = [str(cpu.get("model") or "unknown CPU") if isinstance(cpu, dict) else "unknown CPU"]
+    threads = sorted({m.threads for m in run.measurements if m.threads})
+    if threads:
+        parts[0] += f", {', '.join(map(str, threads))} thread{'s' * (threads != [1])}"
+    gpus = machine.get("gpus")
+    if isinstance(gpus, list):
+        names = [str(g.get("name") or "unknown GPU") for g in gpus if isinstance(g, dict)]
+        counted = [(name, len(list(same))) for name, same in groupby(sorted(names))]
+        parts += [f"{n} x {name}" if n > 1 else name for name, n in counted] or ["no GPU"]
+    return parts
+
+
+def _circumstances(run: Run) -> list[str]:
+    settings = run.header.settings
+    preset, blocks = settings.get("preset"), settings.get("blocks")
+    counted = f"{blocks} block{'s' * (blocks != 1)}" if isinstance(blocks, int) else ""
+    if preset == "quick":
+        how = f"quick: {counted or 'few blocks'}, for a first look"
+    else:
+        how = ", ".join(filter(None, [f"{preset} preset" if preset else "", counted]))
+    started = re.sub(r"T(\d\d:\d\d)(:\d\d(\.\d+)?)?(Z|\+00:00)$", r" \1 UTC", run.header.started)
+    return [part for part in (how, started, f"bench {run.header.bench_version}") if part]
+
+
+def sections(run: Run, request: Request) -> list[Section]:
+    """Return the cases with a number and those that went wrong, in an order for readers."""
+    shown = [m for m in request.measurements(run) if m.status != "skipped"]
+    found = []
+    for _, members in groupby(sorted(shown, key=_order), key=_section):
+        group = list(members)
+        first = group[0]
+        # `call` is the only phase of an operation, unless the title says otherwise.
+        phase = "" if first.phase == "call" else f" {first.phase}"
+        version = f" version {first.workload_version}" if first.workload_version != 1 else ""
+        title = f"{first.workload}{phase}{version}, {first.dtype}"
+        found.append(Section(first.suite, first.workload, title, _rows(group)))
+    return found
+
+
+def _section(m: Measurement) -> tuple[object, ...]:
+    return m.suite, m.workload, m.workload_version, phase_order(m), m.dtype
+
+
+def phase_order(m: Measurement) -> tuple[int, str]:
+    """Return a key that sorts phases as they follow each other: forward, then backward."""
+    return (_PHASES.index(m.phase) if m.phase in _PHASES else len(_PHASES)), m.phase
+
+
+def _order(m: Measurement) -> tuple[object, ...]:
+    """Sort sweeps by their numbers and before sizes that have a name."""
+    named = m.size != ",".join(f"{dim}={value}" for dim, value in m.sizes.items())
+    return (*_section(m), named, natural(m.size), natural(m.place))
+
+
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """Return a key that sorts `n=64` before `n=1024`."""
+    return [
+        (0, int(part), part) if part.isdecimal() else (1, 0, part)
+        for part in re.split(r"(\d+)", text)
+        if part
+    ]
+
+
+def _rows(group: Sequence[Measurement]) -> list[list[str]]:
+    rows = []
+    for _, same in groupby(group, key=lambda m: m.work):
+        works = list(same)
+        times = [m.seconds.median for m in works if m.status == "ok" and m.seconds]
+        for i, m in enumerate(works):
+            rows.append([m.size if i == 0 else "", m.place, *_numbers(m, times), _notes(m)])
+    return rows
+
+
+def _numbers(m: Measurement, times: Sequence[float]) -> list[str]:
+    """Return time, interval, rate, factor and error; a case that went wrong has no speed.
+
+    Its status stands in place of the interval, which is wide enough for the longest one.
+    """
+    error = "-" if m.relative_error is None else f"{m.relative_error:.1e}"
+    if m.status != "ok" or m.seconds is None:
+        return ["-", status(m.status) if m.status != "ok" else "-", "-", "-", error]
+    time = m.seconds.median
+    interval = units.seconds_interval(m.seconds.low, m.seconds.high)
+    if m.seconds.low is None and len(m.blocks) == 1:
+        interval = "one block"
+    if m.flops is None:
+        rate = units.rate(m.bytes_per_second, "B")
+    else:
+        rate = units.rate(m.flops_per_second, "FLOP")
+    if len(times) < 2:
+        factor = "-"
+    elif time == min(times):
+        factor = FASTEST
+    else:
+        factor = f"{units.significant(time / min(times), 2)}x"
+    return [units.seconds(time), interval, rate, factor, error]
+
+
+def _notes(m: Measurement) -> str:
+    verified = [f"verified: {m.verified}"] if m.verified not in (None, "full") else []
+    return ", ".join([*verified, *m.flags])
+
+
+def status(name: str) -> str:
+    """Write a status for people."""
+    return name.replace("_", " ")
+
+
+def unmeasured(run: Run, request: Request) -> list[Unmeasured]:
+    """Return what has no number: faults case by case, skipped cases by their common reason."""
+    asked = request.measurements(run)
+    found = [
+        Unmeasured(_name(m), status(m.status), m.reason or "no reason recorded", ())
+        for m in sorted(asked, key=_order)
+        if m.status not in ("ok", "skipped")
+    ]
+    skipped: dict[tuple[str, str], list[Measurement]] = {}
+    for m in sorted(asked, key=_order):
+        if m.status == "skipped":
+            skipped.setdefault((m.place, m.reason or "no reason recorded"), []).append(m)
+    for (place, reason), cases in skipped.items():
+        whole = len(cases) == sum(m.place == place for m in asked)
+        if len(cases) == 1 and not whole:
+            found.append(Unmeasured(_name(cases[0]), "skipped", reason, ()))
+        else:
+            names = () if whole else tuple(dict.fromkeys(m.work for m in cases))
+            found.append(Unmeasured(place, "skipped", reason, names))
+    return found
+
+
+def _name(m: Measurement) -> str:
+    """Name a case; the suite is said where the id alone does not suggest it."""
+    return m.id if m.suite == m.workload else f"{m.suite}: {m.id}"
+
+
+def remarks(run: Run) -> list[str]:
+    """Return what the reader of the numbers must know about the run as a whole."""
+    interrupted = run.end.interrupted if run.end else None
+    return [*run.remarks, *([f"interrupted: {interrupted}"] if interrupted else [])]

@@ -1,0 +1,33 @@
+"""One record per case and metric as JSON, for other programs."""
+
+import json
+from collections.abc import Sequence
+
+from bench.report import Report, Request
+from bench.results.schema import Run
+from bench.results.table import long_records
+
+SCHEMA = 1
+
+
+def asked(runs: Sequence[Run], request: Request) -> list[Run]:
+    """Return the runs with no other cases than those that were asked for."""
+    return [Run(run.header, request.measurements(run)) for run in runs]
+
+
+def render(runs: Sequence[Run], request: Request) -> str:
+    """Return `{"schema": 1, "records": [...]}`, a record on each line, keys in a fixed order."""
+    records = ",\n".join(_json(record) for record in long_records(asked(runs, request)))
+    return f'{{"schema": {SCHEMA}, "records": [\n{records}\n]}}\n'
+
+
+def _json(record: object) -> str:
+    # Every other control character is escaped already; DEL alone passes as ASCII.
+    return json.dumps(record, allow_nan=False).replace("\x7f", "\\u007f")
+
+
+REPORT = Report(
+    name="json",
+    summary="one record per case and metric in SI units, for other programs",
+    render=render,
+)

@@ -1,0 +1,229 @@
+"""Synthetic runs for the tests, built from the types of the run file."""
+
+from typing import Any
+
+from bench.results.schema import Block, EndLine, Interval, Measurement, Run, RunLine, Status
+
+MACHINE: dict[str, Any] = {
+    "cpu": {"model": "AMD EPYC 7763 64-Core Processor"},
+    "gpus": [],
+}
+
+HOSTILE = "=1|`x`<b>\n\x1b[31m\u202e@team **b** [a](https://e.example) www.e.example $x$"
+
+
+def interval(median: float, spread: float | None = 0.02) -> Interval:
+    """Return an interval of `spread` to both sides; None: one block, no interval."""
+    if spread is None:
+        return Interval(median=median, low=None, high=None, min=median * 0.99)
+    return Interval(
+        median=median,
+        low=median * (1 - spread),
+        high=median * (1 + spread),
+        min=median * (1 - spread / 2),
+    )
+
+
+def measurement(
+    workload: str = "matmul",
+    backend: str = "numpy",
+    seconds: float | None = 1e-3,
+    *,
+    sizes: dict[str, int] | None = None,
+    name: str | None = None,
+    phase: str = "call",
+    dtype: str = "float32",
+    variant: str | None = None,
+    suite: str | None = None,
+    spread: float | None = 0.02,
+    status: Status = "ok",
+    reason: str | None = None,
+    **fields: Any,
+) -> Measurement:
+    """Return one case; without `spread` it has one block, without `seconds` no number at all."""
+    dims = {"n": 1024} if sizes is None else sizes
+    size = name or ",".join(f"{dim}={value}" for dim, value in dims.items())
+    if name and "batch" in dims:
+        size = f"{name},batch={dims['batch']}"
+    place = f"{backend}+{variant}" if variant else backend
+    measured: dict[str, Any] = {}
+    if seconds is not None:
+        block = Block(
+            seconds=[seconds] * 4,
+            calls_per_sample=8,
+            warmup_calls=5,
+            first_call_seconds=seconds * 10,
+            order=0,
+        )
+        measured = {
+            "seconds": interval(seconds, spread),
+            "host_seconds": interval(seconds * 1.1, spread),
+            "end_to_end_seconds": interval(seconds * 1.1, spread),
+            "blocks": [block] * (1 if spread is None else 6),
+            "relative_error": 3.1e-7,
+            "verified": "full",
+        }
+    return Measurement(
+        id=f"{workload}/{size}/{phase}/{dtype}/{place}",
+        suite=suite or workload,
+        workload=workload,
+        workload_version=1,
+        size=size,
+        sizes=dims,
+        batch=dims.get("batch"),
+        phase=phase,
+        dtype=dtype,
+        backend=backend,
+        variant=variant,
+        threads=2,
+        device="cpu",
+        status=status,
+        reason=reason,
+        **{**measured, **fields},
+    )
+
+
+def matmul(
+    n: int, backend: str, gigaflops: float, *, dtype: str = "float32", **fields: Any
+) -> Measurement:
+    """Return a square matmul that runs at `gigaflops`."""
+    item = 8 if dtype == "float64" else 4
+    return measurement(
+        "matmul",
+        backend,
+        2 * n**3 / (gigaflops * 1e9),
+        sizes={"n": n},
+        dtype=dtype,
+        **{"flops": 2 * n**3, "bytes_moved": 3 * n * n * item, **fields},
+    )
+
+
+def run(
+    *measurements: Measurement,
+    label: str = "build box",
+    preset: str = "standard",
+    blocks: int = 6,
+    machine: dict[str, Any] | None = None,
+    remarks: list[str] | None = None,
+    interrupted: str | None = None,
+) -> Run:
+    """Return a run of `measurements` that ended well, unless `interrupted` says otherwise."""
+    counts: dict[str, int] = {}
+    for m in measurements:
+        counts[m.status] = counts.get(m.status, 0) + 1
+    return Run(
+        RunLine(
+            schema=1,
+            id=f"run-{label}",
+            label=label,
+            started="2026-11-20T14:45:00Z",
+            bench_version="0.1.0",
+            command=["bench", "run"],
+            settings={"preset": preset, "blocks": blocks, "threads": 2, "seed": 0},
+            machine=MACHINE if machine is None else machine,
+        ),
+        list(measurements),
+        end=EndLine(finished="2026-11-20T14:55:00Z", counts=counts, interrupted=interrupted),
+        remarks=remarks,
+    )
+
+
+def small_run(**fields: Any) -> Run:
+    """Return a run with every kind of row that a reader meets."""
+    return run(
+        matmul(1024, "torch-cpu", 302.0),
+        matmul(64, "numpy", 12.0, flags=["launch_bound"]),
+        matmul(64, "torch-cpu", 8.0, spread=None),
+        matmul(1024, "numpy", 175.0),
+        measurement(
+            sizes={"n": 2048},
+            status="wrong",
+            reason="relative error 0.3, limit 1e-05",
+            seconds=None,
+            relative_error=0.3,
+        ),
+        matmul(2048, "torch-cpu", 310.0),
+        measurement(
+            backend="cupy",
+            seconds=None,
+            status="skipped",
+            reason="not installed: pip install cupy-cuda12x",
+        ),
+        measurement(
+            "batch_norm",
+            "torch-cpu",
+            2e-4,
+            suite="layers",
+            phase="forward",
+            name="resnet50.3",
+            sizes={"batch": 8, "channels": 256},
+            bytes_moved=51_380_224,
+        ),
+        **fields,
+    )
+
+
+def realistic_run(label: str = "AMD EPYC 7763") -> Run:
+    """Return a sweep over square sizes and named GEMMs as two CPU backends would measure them."""
+    cases = []
+    peaks = {("numpy", "float32"): 260.0, ("torch-cpu", "float32"): 285.0}
+    peaks |= {("numpy", "float64"): 128.0, ("torch-cpu", "float64"): 137.0}
+    for (backend, dtype), peak in peaks.items():
+        half = 60 if backend == "numpy" else 140
+        for power in range(6, 14):
+            n = 2**power
+            if dtype == "float64" and n > 4096:
+                continue
+            if (backend, n) == ("numpy", 8192):
+                cases.append(
+                    measurement(
+                        sizes={"n": n}, seconds=None, status="timed_out", reason="killed after 60 s"
+                    )
+                )
+                continue
+            rate = peak * n**1.6 / (n**1.6 + half**1.6)
+            cases.append(matmul(n, backend, rate, dtype=dtype, spread=0.25 if n < 200 else 0.03))
+    named = {
+        "bert_base.projection": (512, 768, 768),
+        "bert_base.feed_forward": (512, 3072, 768),
+        "gpt2.head": (1024, 50257, 768),
+        "vgg16.fc6": (8, 4096, 25088),
+        "llama_7b.decode": (1, 4096, 4096),
+    }
+    for backend, share in (("numpy", 0.8), ("torch-cpu", 0.95), ("torch-cpu+compiled", 0.97)):
+        library, _, variant = backend.partition("+")
+        for name, (m, n, k) in named.items():
+            rate = 260e9 * share * m / (m + 60)
+            cases.append(
+                measurement(
+                    "matmul",
+                    library,
+                    2 * m * n * k / rate,
+                    variant=variant or None,
+                    name=name,
+                    sizes={"m": m, "n": n, "k": k},
+                    spread=0.05,
+                    flops=2 * m * n * k,
+                    bytes_moved=4 * (m * k + k * n + m * n),
+                )
+            )
+    skipped = [
+        measurement(
+            backend="cupy",
+            seconds=None,
+            sizes={"n": 2**power},
+            status="skipped",
+            reason="not installed: pip install cupy-cuda12x",
+        )
+        for power in range(6, 14)
+    ]
+    return run(*cases, *skipped, label=label)
+
+
+def hostile_run() -> Run:
+    """Return a run whose file says `HOSTILE` wherever it can say what it likes."""
+    machine = {"cpu": {"model": HOSTILE}, "gpus": [{"name": HOSTILE}]}
+    bad = measurement(HOSTILE, seconds=None, status="failed", reason=HOSTILE, suite=HOSTILE)
+    ours = matmul(64, "numpy", 10.0, variant=HOSTILE, flags=[HOSTILE], verified=HOSTILE)
+    cases = [bad, ours, matmul(128, "numpy", 10.0, variant=HOSTILE)]
+    return run(*cases, label=HOSTILE, machine=machine, remarks=[HOSTILE], interrupted=HOSTILE)

@@ -1,0 +1,355 @@
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+import unicodedata
+from typing import Any
+
+import pytest
+
+from bench import catalog
+from bench.report import Request
+from bench.results.schema import FAULTS, Run
+from tests.runs import HOSTILE, hostile_run, matmul, measurement, realistic_run, run, small_run
+
+
+def shown(name: str, *runs: Run, **request: Any) -> str:
+    text = catalog.reports()[name].render(runs, Request(**request))
+    assert isinstance(text, str)
+    return text
+
+
+HEADING = """\
+build box
+AMD EPYC 7763 64-Core Processor, 2 threads; no GPU
+standard preset, 6 blocks; 2026-11-20 14:45 UTC; bench 0.1.0
+"""
+NOT_MEASURED = """\
+Not measured:
+- matmul/n=2048/call/float32/numpy: wrong: relative error 0.3, limit 1e-05
+- cupy: skipped: not installed: pip install cupy-cuda12x
+"""
+
+
+def test_the_table_says_everything_about_a_run() -> None:
+    assert (
+        shown("table", small_run())
+        == f"""\
+{HEADING}
+suite layers: batch_norm forward, float32
+size                backend      time   95% interval      rate  vs best    error  notes
+------------------  ---------  ------  -------------  --------  -------  -------  -----
+resnet50.3,batch=8  torch-cpu  200 us  [196, 204] us  257 GB/s        -  3.1e-07
+
+suite matmul, float32
+size    backend       time     95% interval          rate  vs best    error  notes
+------  ---------  -------  ---------------  ------------  -------  -------  ------------
+n=64    numpy      43.7 us  [42.8, 44.6] us  12.0 GFLOP/s  fastest  3.1e-07  launch_bound
+        torch-cpu  65.5 us        one block  8.00 GFLOP/s     1.5x  3.1e-07
+n=1024  numpy      12.3 ms  [12.0, 12.5] ms   175 GFLOP/s     1.7x  3.1e-07
+        torch-cpu  7.11 ms  [6.97, 7.25] ms   302 GFLOP/s  fastest  3.1e-07
+n=2048  numpy            -            wrong             -        -  3.0e-01
+        torch-cpu  55.4 ms  [54.3, 56.5] ms   310 GFLOP/s        -  3.1e-07
+
+{NOT_MEASURED}"""
+    )
+
+
+def test_at_80_columns_notes_stand_beneath_and_every_number_stays() -> None:
+    assert (
+        shown("table", small_run(), width=80, only=["matmul/*"])
+        == f"""\
+{HEADING}
+suite matmul, float32
+size    backend       time     95% interval          rate  vs best    error
+------  ---------  -------  ---------------  ------------  -------  -------
+n=64    numpy      43.7 us  [42.8, 44.6] us  12.0 GFLOP/s  fastest  3.1e-07
+    notes: launch_bound
+        torch-cpu  65.5 us        one block  8.00 GFLOP/s     1.5x  3.1e-07
+n=1024  numpy      12.3 ms  [12.0, 12.5] ms   175 GFLOP/s     1.7x  3.1e-07
+        torch-cpu  7.11 ms  [6.97, 7.25] ms   302 GFLOP/s  fastest  3.1e-07
+n=2048  numpy            -            wrong             -        -  3.0e-01
+        torch-cpu  55.4 ms  [54.3, 56.5] ms   310 GFLOP/s        -  3.1e-07
+
+{NOT_MEASURED}"""
+    )
+
+
+def test_sizes_too_long_for_a_column_stand_above_their_rows() -> None:
+    cases = [
+        measurement(
+            backend=backend,
+            name="bert_base.feed_forward",
+            sizes={"m": 64, "k": 64},
+            dtype=dtype,
+            flops=10**8,
+        )
+        for backend in ("numpy", "torch-cpu")
+        for dtype in ("float32", "float64")
+    ]
+    text = shown("table", run(*cases), width=80)
+    assert (
+        text.partition("suite ")[2]
+        == """\
+matmul
+backend         time      95% interval         rate  vs best    error  notes
+-----------  -------  ----------------  -----------  -------  -------  -----
+matmul, float32:
+bert_base.feed_forward
+  numpy      1.00 ms  [0.980, 1.02] ms  100 GFLOP/s  fastest  3.1e-07
+  torch-cpu  1.00 ms  [0.980, 1.02] ms  100 GFLOP/s  fastest  3.1e-07
+
+matmul, float64:
+bert_base.feed_forward
+  numpy      1.00 ms  [0.980, 1.02] ms  100 GFLOP/s  fastest  3.1e-07
+  torch-cpu  1.00 ms  [0.980, 1.02] ms  100 GFLOP/s  fastest  3.1e-07
+"""
+    )
+
+
+@pytest.mark.parametrize("width", [80, 100, 132])
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    assert max(map(len, shown("table", realistic_run(), width=width).split("\n"))) <= width
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_a_narrow_terminal_loses_no_word_of_the_table(width: int) -> None:
+    wide, narrow = shown("table", small_run()), shown("table", small_run(), width=width)
+    words = [set(re.findall(r"[\w.@+]+", text)) for text in (wide, narrow)]
+    # Sizes above their rows need no header.
+    assert words[0] - words[1] <= {"size"}
+
+
+def test_a_quick_run_says_that_it_is_only_a_first_look() -> None:
+    text = shown("table", run(matmul(64, "numpy", 1.0), preset="quick", blocks=3))
+    assert "quick: 3 blocks, for a first look; 2026-11-20 14:45 UTC" in text
+
+
+def test_the_heading_names_the_gpus() -> None:
+    machine = {"cpu": {"model": "EPYC"}, "gpus": [{"name": "H200"}, {"name": "H200"}]}
+    text = shown("table", run(matmul(64, "numpy", 1.0), machine=machine))
+    assert "\nEPYC, 2 threads; 2 x H200\n" in text
+
+
+def test_a_machine_of_unknown_form_is_no_obstacle() -> None:
+    strange: list[dict[str, Any]] = [
+        {},
+        {"cpu": "EPYC", "gpus": {"name": "?"}},
+        {"cpu": {"model": None}, "gpus": [3]},
+    ]
+    for machine in strange:
+        assert "unknown CPU" in shown("table", run(matmul(64, "numpy", 1.0), machine=machine))
+
+
+def test_cases_skipped_for_one_reason_are_named_together() -> None:
+    skipped = [
+        measurement(sizes={"n": n}, seconds=None, status="skipped", reason="needs 99 GiB")
+        for n in (8192, 16384)
+    ]
+    text = shown("table", run(matmul(64, "numpy", 1.0), *skipped))
+    assert text.endswith(
+        "Not measured:\n"
+        "- numpy: skipped (2 cases): needs 99 GiB\n"
+        "    matmul/n=8192/call/float32\n"
+        "    matmul/n=16384/call/float32\n"
+    )
+
+
+def test_sizes_stand_in_the_order_of_their_numbers_not_of_the_file() -> None:
+    cases = [matmul(n, "numpy", 1.0) for n in (1024, 64, 16384, 256)]
+    text = shown("table", run(*cases))
+    assert re.findall(r"n=\d+", text) == ["n=64", "n=256", "n=1024", "n=16384"]
+
+
+@pytest.mark.parametrize("status", sorted(FAULTS))
+def test_a_run_of_nothing_but_faults_names_each_with_its_reason(status: Any) -> None:
+    cases = [
+        measurement(sizes={"n": n}, seconds=None, status=status, reason=f"because of {n}")
+        for n in (1, 2)
+    ]
+    for name in ("table", "markdown"):
+        text = shown(name, run(*cases)).replace("*", "")
+        assert text.count(f": {status.replace('_', ' ')}: because of") == 2
+
+
+def test_a_case_that_went_wrong_is_never_the_fastest() -> None:
+    wrong = matmul(64, "numpy", 999.0, status="implausible", reason="above the peak")
+    text = shown("table", run(wrong, matmul(64, "torch-cpu", 10.0), matmul(64, "cupy", 20.0)))
+    assert "999" not in text
+    fastest = [line for line in text.split("\n") if "fastest" in line]
+    assert [line.split()[1] for line in fastest] == ["cupy"]
+
+
+def test_a_run_without_cases_says_so() -> None:
+    assert "The run has no cases." in shown("table", run())
+    assert "The run has no cases." in shown("markdown", run())
+
+
+def test_several_runs_follow_one_another() -> None:
+    for name in ("table", "markdown"):
+        text = shown(name, run(matmul(64, "numpy", 1.0), label="old"), small_run(label="new"))
+        assert 0 <= text.index("old\n") < text.index("new\n")
+    labels = [
+        r["label"] for r in json.loads(shown("json", small_run(label="a"), small_run()))["records"]
+    ]
+    assert labels == sorted(labels)
+    assert set(labels) == {"a", "build box"}
+
+
+def test_remarks_and_interruption_are_printed() -> None:
+    broken = run(matmul(64, "numpy", 1.0), remarks=["line 9 was cut"], interrupted="Ctrl-C")
+    expected = "Remarks:\n- line 9 was cut\n- interrupted: Ctrl-C\n"
+    assert shown("table", broken).endswith(expected)
+    assert "- line 9 was cut\n- interrupted: Ctrl-C\n" in shown("markdown", broken)
+
+
+def test_colours_only_underline_what_words_say() -> None:
+    colored = shown("table", small_run(), color=True)
+    assert "\x1b[32m\x1b[1mfastest\x1b[0m" in colored
+    assert "\x1b[31m\x1b[1mwrong\x1b[0m" in colored
+    assert re.sub(r"\x1b\[\d+m", "", colored) == shown("table", small_run())
+
+
+def test_markdown_shows_the_same_as_tables_of_github() -> None:
+    assert (
+        shown("markdown", small_run())
+        == """\
+## build box
+
+- AMD EPYC 7763 64-Core Processor, 2 threads; no GPU
+- standard preset, 6 blocks; 2026-11-20 14:45 UTC; bench 0.1.0
+
+### layers: batch_norm forward, float32
+
+| size | backend | time | 95% interval | rate | vs best | error | notes |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |
+| resnet50.3,batch=8 | torch-cpu | 200 us | [196, 204] us | 257 GB/s | - | 3.1e-07 |  |
+
+### matmul, float32
+
+| size | backend | time | 95% interval | rate | vs best | error | notes |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |
+| n=64 | numpy | 43.7 us | [42.8, 44.6] us | 12.0 GFLOP/s | fastest | 3.1e-07 | launch_bound |
+|  | torch-cpu | 65.5 us | one block | 8.00 GFLOP/s | 1.5x | 3.1e-07 |  |
+| n=1024 | numpy | 12.3 ms | [12.0, 12.5] ms | 175 GFLOP/s | 1.7x | 3.1e-07 |  |
+|  | torch-cpu | 7.11 ms | [6.97, 7.25] ms | 302 GFLOP/s | fastest | 3.1e-07 |  |
+| n=2048 | numpy | - | wrong | - | - | 3.0e-01 |  |
+|  | torch-cpu | 55.4 ms | [54.3, 56.5] ms | 310 GFLOP/s | - | 3.1e-07 |  |
+
+### Not measured
+
+- matmul/n=2048/call/float32/numpy: wrong: relative error 0.3, limit 1e-05
+- cupy: skipped: not installed: pip install cupy-cuda12x
+"""
+    )
+
+
+def test_a_hostile_label_stays_text_in_markdown() -> None:
+    text = shown("markdown", hostile_run())
+    assert text.startswith(
+        r"## =1&#124;\`x\`&lt;b&gt;\\n\\x1b\[31m\\u202e@&#8203;team \*\*b\*\*"
+        r" \[a\](https&#58;//e.example) www&#46;e.example \$x\$" + "\n"
+    )
+    rows = [line for line in text.split("\n") if line.startswith("|")]
+    assert {row.count("|") for row in rows} == {9}
+    assert "<" not in text
+
+
+@pytest.mark.parametrize("beginning", ["1. a", "12) a", "- a", "+ a", "     code", "=== "])
+def test_a_remark_begins_no_list_and_no_code_in_markdown(beginning: str) -> None:
+    line = shown("markdown", run(remarks=[beginning])).rstrip("\n").rpartition("\n")[2]
+    assert not re.match(r"- (\s|[-+=]|\d+[.)])", line)
+    assert line.replace("\\", "").removeprefix("- ").strip() == beginning.strip()
+
+
+def test_csv_has_one_line_per_case_and_metric() -> None:
+    text = shown("csv", small_run(), only=["batch_norm/*", "*/cupy"])
+    case = (
+        'run-build box,build box,2026-11-20T14:45:00Z,layers,"batch_norm/resnet50.3,batch=8'
+        '/forward/float32/torch-cpu",batch_norm,"resnet50.3,batch=8",8,forward,float32,torch-cpu'
+        ",,2,cpu,ok,"
+    )
+    absent = (
+        "run-build box,build box,2026-11-20T14:45:00Z,matmul,matmul/n=1024/call/float32/cupy"
+        ",matmul,n=1024,,call,float32,cupy,,2,cpu,skipped,not installed: pip install cupy-cuda12x"
+    )
+    assert text.split("\n") == [
+        "run_id,label,started,suite,id,workload,size,batch,phase,dtype,backend,variant,threads,"
+        "device,status,reason,metric,unit,value,low,high",
+        f"{absent},,,,,",
+        f"{case},seconds,s,0.0002,0.000196,0.00020400000000000003",
+        f"{case},host_seconds,s,0.00022000000000000003,0.00021560000000000004,0.000224"
+        "40000000000003",
+        f"{case},end_to_end_seconds,s,0.00022000000000000003,0.00021560000000000004,0.000224"
+        "40000000000003",
+        f"{case},first_call_seconds,s,0.002,,",
+        f"{case},bytes_per_second,B/s,256901120000.0,251863843137.25488,262144000000.0",
+        f"{case},relative_error,1,3.1e-07,,",
+        "",
+    ]
+
+
+def test_csv_runs_no_formula_and_has_one_line_per_record() -> None:
+    for beginning in ("=", "+", "-", "@", "\t", "\r", "＝"):  # noqa: RUF001
+        hostile = run(matmul(64, "numpy", 10.0), label=f"{beginning}HYPERLINK()\nx")
+        text = shown("csv", hostile)
+        records = list(csv.DictReader(io.StringIO(text)))
+        assert len(records) == text.count("\n") - 1
+        assert {r["label"][:2] for r in records} <= {f"'{beginning}", "'\\"}
+
+
+def test_json_has_the_records_in_a_fixed_order_of_keys() -> None:
+    text = shown("json", small_run(), only=["*/cupy"])
+    assert text == (
+        '{"schema": 1, "records": [\n{"run_id": "run-build box", "label": "build box",'
+        ' "started": "2026-11-20T14:45:00Z", "suite": "matmul",'
+        ' "id": "matmul/n=1024/call/float32/cupy", "workload": "matmul", "size": "n=1024",'
+        ' "batch": null, "phase": "call", "dtype": "float32", "backend": "cupy",'
+        ' "variant": null, "threads": 2, "device": "cpu", "status": "skipped",'
+        ' "reason": "not installed: pip install cupy-cuda12x", "metric": null, "unit": null,'
+        ' "value": null, "low": null, "high": null}\n]}\n'
+    )
+    assert json.loads(shown("json", run())) == {"schema": 1, "records": []}
+
+
+def test_json_keeps_every_text_exactly() -> None:
+    label = HOSTILE + "\x7f\udc80"
+    text = shown("json", run(matmul(64, "numpy", 10.0), label=label))
+    assert {r["label"] for r in json.loads(text)["records"]} == {label}
+
+
+@pytest.mark.parametrize("name", ["table", "markdown", "csv", "json"])
+def test_no_report_passes_control_characters_on(name: str) -> None:
+    text = shown(name, hostile_run())
+    assert {unicodedata.category(c)[0] for c in text.replace("\n", "")}.isdisjoint("C")
+
+
+@pytest.mark.parametrize("name", ["table", "markdown", "csv", "json"])
+def test_globs_on_ids_select_the_cases(name: str) -> None:
+    text = shown(name, small_run(), only=["*/n=64/*/numpy"])
+    assert "n=64" in text
+    assert "n=1024" not in text
+    assert "cupy" not in text
+
+
+@pytest.mark.parametrize("name", ["table", "markdown", "csv", "json"])
+def test_a_report_is_the_same_every_time(name: str) -> None:
+    assert shown(name, realistic_run()) == shown(name, realistic_run())
+
+
+def test_finding_the_reports_imports_neither_pandas_nor_matplotlib() -> None:
+    code = (
+        "import sys; from bench import catalog; print(sorted(catalog.reports()));"
+        "assert not {'pandas', 'matplotlib', 'numpy'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {"csv", "json", "markdown", "plots", "table"} <= set(re.findall(r"\w+", done.stdout))
+
+
+def test_the_summary_of_every_report_is_one_plain_line() -> None:
+    for report in catalog.reports().values():
+        assert report.summary == report.summary.strip().rstrip(".")
+        assert "\n" not in report.summary

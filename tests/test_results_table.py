@@ -1,0 +1,67 @@
+import pytest
+
+from bench.results.table import LONG_COLUMNS, UNITS, long_records, table
+from tests.runs import matmul, measurement, run, small_run
+
+
+def test_every_case_has_a_record_whether_it_has_a_number_or_not() -> None:
+    runs = [small_run(label="a"), small_run(label="b")]
+    records = long_records(runs)
+    cases = [(r.header.id, *m.key) for r in runs for m in r.measurements]
+    assert list(dict.fromkeys((r["run_id"], r["suite"], r["id"]) for r in records)) == cases
+    empty = [r for r in records if r["metric"] is None]
+    assert [(r["backend"], r["status"], r["value"], r["unit"]) for r in empty] == [
+        ("cupy", "skipped", None, None)
+    ] * 2
+    assert all(tuple(r) == LONG_COLUMNS for r in records)
+    assert all(r["unit"] == UNITS[r["metric"]] for r in records if r["metric"])
+
+
+def test_the_interval_of_a_rate_is_that_of_the_time_turned_round() -> None:
+    records = long_records([run(matmul(1000, "numpy", 100.0, spread=0.2))])
+    rate = next(r for r in records if r["metric"] == "flops_per_second")
+    assert rate["value"] == pytest.approx(1e11)
+    assert rate["low"] == pytest.approx(1e11 / 1.2)
+    assert rate["high"] == pytest.approx(1e11 / 0.8)
+
+
+def test_a_rate_beyond_all_numbers_is_unknown_and_not_infinite() -> None:
+    records = long_records([run(measurement(seconds=1e-300, flops=2**63 - 1))])
+    assert "flops_per_second" not in [r["metric"] for r in records]
+
+
+def test_the_table_for_pandas_has_one_row_per_case_and_proper_types() -> None:
+    frame = table([small_run(), small_run(label="other")])
+    assert len(frame) == 16
+    assert list(frame.columns[:12]) == [
+        *("run_id", "label", "suite", "id", "workload", "workload_version", "size"),
+        *("dim_batch", "dim_channels", "dim_n", "batch", "phase"),
+    ]
+    kinds = {str(name): str(kind) for name, kind in frame.dtypes.items()}
+    assert set(kinds.values()) == {"string", "Int64", "Float64"}
+    integers = {name for name, kind in kinds.items() if kind == "Int64"}
+    assert integers == {
+        *("workload_version", "dim_batch", "dim_channels", "dim_n", "batch", "threads", "flops"),
+        *("bytes_moved", "peak_bytes", "blocks", "samples"),
+    }
+    seconds = {name for name, kind in kinds.items() if kind == "Float64" and "seconds" in name}
+    assert {"seconds", "seconds_low", "seconds_high", "seconds_min", "host_seconds"} <= seconds
+
+
+def test_the_table_for_pandas_has_missing_values_and_no_zeros() -> None:
+    frame = small_run().table().set_index("id")
+    skipped = frame.loc["matmul/n=1024/call/float32/cupy"]
+    assert skipped[["seconds", "flops", "relative_error", "dim_channels"]].isna().all()
+    assert skipped[["blocks", "samples"]].tolist() == [0, 0]
+    single = frame.loc["matmul/n=64/call/float32/torch-cpu"]
+    assert single[["seconds_low", "seconds_high"]].isna().all()
+    assert single["blocks"] == 1
+    assert single["samples"] == 4
+    assert single["first_call_seconds"] == pytest.approx(single["seconds"] * 10)
+    assert single["flops_per_second"] == pytest.approx(8e9)
+    assert frame.loc["matmul/n=64/call/float32/numpy", "flags"] == "launch_bound"
+
+
+def test_a_table_of_no_runs_has_the_columns_all_the_same() -> None:
+    assert list(table([]).columns) == list(table([run()]).columns)
+    assert "seconds" in list(table([]).columns)
