@@ -66,21 +66,19 @@ def workloads(user_folders: tuple[str, ...] = ()) -> dict[str, "Workload"]:
         RequestError: A folder does not exist, a file of it fails, or a name is taken twice.
     """
     found: dict[str, Workload] = {}
-    sources = [(content_folder("kernels"), "bench.kernels")]
-    sources += [(Path(f).resolve(), f"bench_user_kernels_{i}") for i, f in enumerate(user_folders)]
-    for folder, name in sources:
-        for module in (
-            _user_modules(folder, name) if name[:6] != "bench." else modules(folder, name)
-        ):
-            workload: Any = getattr(module, "WORKLOAD", None)
-            if workload is None:
-                continue
-            if workload.name in found:
-                raise RequestError(
-                    f"{module.__file__}: a workload called {workload.name!r} exists already;"
-                    " give it another name"
-                )
-            found[workload.name] = workload
+    files = modules(content_folder("kernels"), "bench.kernels")
+    for index, folder in enumerate(user_folders):
+        files += _user_modules(Path(folder).resolve(), f"bench_user_kernels_{index}")
+    for module in files:
+        workload: Any = getattr(module, "WORKLOAD", None)
+        if workload is None:
+            continue
+        if workload.name in found:
+            raise RequestError(
+                f"{module.__file__}: a workload called {workload.name!r} exists already;"
+                " give it another name"
+            )
+        found[workload.name] = workload
     return found
 
 

@@ -11,15 +11,23 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Final
 
-Probe = Callable[[], Any]
+from bench.cores import (
+    PROC,
+    SYS,
+    affinity,
+    allowed_cores,
+    available_memory,
+    host_memory,
+    kernel_text,
+    physical_cores,
+)
 
-PROC: Final = Path("/proc")
-SYS: Final = Path("/sys")
+Probe = Callable[[], Any]
 
 NO_DRIVER: Final = "there is no NVIDIA driver"
 """The reason for an empty list of GPUs that nobody has to mend."""
@@ -63,35 +71,6 @@ _LABEL_NOISE: Final = re.compile(
 
 class _UnknownError(Exception):
     """A field cannot be known here; the message is the reason."""
-
-
-def allowed_cores(proc: Path = PROC, sys: Path = SYS) -> int:
-    """Return how many cores this process may keep busy, at least 1.
-
-    The smallest of its affinity, the physical cores in it, and every CPU quota of its cgroups,
-    rounded down: OpenBLAS and PyTorch heed no quota, and threads beyond it are throttled.
-    """
-    return max(1, min([_physical_cores(_affinity(), sys), *_quotas(proc, sys)]))
-
-
-def available_memory(proc: Path = PROC, sys: Path = SYS) -> int | None:
-    """Return the bytes that a new process could use, limits of the cgroups included."""
-    rooms = []
-    with suppress(Exception):
-        rooms.append(_host_memory(proc)["available"])
-    for folder in _cgroups("memory", proc, sys):
-        for limit, usage, reclaimable in (
-            ("memory.max", "memory.current", "inactive_file"),
-            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-        ):
-            with suppress(OSError, ValueError):
-                room = int(_read(folder / limit)) - int(_read(folder / usage))
-                # Usage counts cached files, which the kernel gives back when memory is wanted.
-                with suppress(OSError, ValueError, KeyError):
-                    stat = dict(line.split() for line in _read(folder / "memory.stat").splitlines())
-                    room += int(stat[reclaimable])
-                rooms.append(max(0, room))
-    return min(rooms, default=None)
 
 
 def capture(
@@ -142,107 +121,22 @@ def default_label(machine: Mapping[str, Any]) -> str:
     return "unknown machine"
 
 
-def _affinity() -> set[int]:
-    """Return the logical CPUs this process may run on; macOS and Windows: all of them."""
-    ask: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
-    return ask(0) if ask else set(range(os.cpu_count() or 1))
-
-
-def _physical_cores(cpus: Collection[int], sys: Path) -> int:
-    """Count the cores that `cpus` lie on; as many as `cpus` where the topology is not known."""
-    try:
-        return len({_core(sys / f"devices/system/cpu/cpu{cpu}/topology") for cpu in cpus})
-    except (OSError, ValueError):
-        pass
-    if not hasattr(os, "sched_getaffinity"):
-        with suppress(Exception):
-            import psutil
-
-            return min(len(cpus), int(psutil.cpu_count(logical=False)))
-    return len(cpus)
-
-
-def _core(topology: Path) -> str:
-    """Identify the core of a logical CPU by its siblings, or else by package and core id."""
-    # Core ids alone repeat between the clusters of an Arm chip and the dies of a package.
-    with suppress(OSError):
-        return _read(topology / "thread_siblings_list")
-    package, core = (int(_read(topology / f)) for f in ("physical_package_id", "core_id"))
-    if core < 0:
-        raise ValueError("the kernel does not know the cores")
-    return f"{package}:{core}"
-
-
-def _quotas(proc: Path, sys: Path) -> Iterator[int]:
-    """Yield every CPU quota that binds this process, in whole cores."""
-    for folder in _cgroups("cpu", proc, sys):
-        # Without a limit v2 says `max`, which is no number; v1 says -1.
-        with suppress(OSError, ValueError, ZeroDivisionError):
-            quota, period = map(int, _read(folder / "cpu.max").split())
-            yield quota // period
-        with suppress(OSError, ValueError, ZeroDivisionError):
-            quota = int(_read(folder / "cpu.cfs_quota_us"))
-            if quota > 0:
-                yield quota // int(_read(folder / "cpu.cfs_period_us"))
-
-
-def _cgroups(controller: str, proc: Path, sys: Path) -> Iterator[Path]:
-    """Yield the folders of this process's cgroups and their ancestors, of v2 and of v1."""
-    own: dict[str, str] = {}
-    with suppress(OSError, ValueError):
-        for line in _read(proc / "self/cgroup").splitlines():
-            _, names, path = line.split(":", 2)
-            own |= dict.fromkeys(names.split(","), path)
-    for version, root, point in _cgroup_mounts(controller, proc, sys):
-        folder = point
-        if version in own:
-            # In a container the mount may show the own cgroup only, as its root.
-            with suppress(ValueError):
-                folder = point / PurePosixPath(own[version]).relative_to(root)
-        yield folder
-        while folder != point:
-            folder = folder.parent
-            yield folder
-
-
-def _cgroup_mounts(controller: str, proc: Path, sys: Path) -> list[tuple[str, str, Path]]:
-    """Find (name in `/proc/self/cgroup`, root, mount point) of v2, called "", and of v1."""
-    found = []
-    with suppress(OSError, ValueError, IndexError):
-        for line in _read(proc / "self/mountinfo").splitlines():
-            fields = line.split()
-            kind, _, options = fields[fields.index("-") + 1 :][:3]
-            if kind == "cgroup2" or (kind == "cgroup" and controller in options.split(",")):
-                name = "" if kind == "cgroup2" else controller
-                point = PurePosixPath(fields[4])
-                below = point.is_relative_to("/sys")
-                found.append(
-                    (name, fields[3], sys / point.relative_to("/sys") if below else Path(point))
-                )
-    usual = sys / "fs/cgroup"
-    return found or [
-        ("", "/", usual),
-        ("", "/", usual / "unified"),
-        (controller, "/", usual / controller),
-    ]
-
-
 def _cpu(proc: Path, sys: Path) -> dict[str, Probe]:
     cpus = sys / "devices/system/cpu"
     return {
         "model": lambda: _cpu_model(proc),
         "architecture": platform.machine,
-        "cores_present": lambda: _physical_cores(_online(cpus), sys),
+        "cores_present": lambda: physical_cores(_online(cpus), sys),
         "threads_present": os.cpu_count,
         "cores_allowed": lambda: allowed_cores(proc, sys),
-        "threads_allowed": lambda: len(_affinity()),
+        "threads_allowed": lambda: len(affinity()),
         "isa": lambda: _isa(proc),
         "caches": lambda: _caches(cpus / "cpu0/cache"),
         "hypervisor": lambda: _hypervisor(proc),
-        "governor": lambda: _read(cpus / "cpu0/cpufreq/scaling_governor"),
+        "governor": lambda: kernel_text(cpus / "cpu0/cpufreq/scaling_governor"),
         "boost": lambda: _boost(cpus),
-        "smt": lambda: _read(cpus / "smt/active") == "1",
-        "frequency_hertz": lambda: int(_read(cpus / "cpu0/cpufreq/scaling_cur_freq")) * 1000,
+        "smt": lambda: kernel_text(cpus / "smt/active") == "1",
+        "frequency_hertz": lambda: int(kernel_text(cpus / "cpu0/cpufreq/scaling_cur_freq")) * 1000,
         "microcode": lambda: _cpuinfo(proc).get("microcode"),
     }
 
@@ -264,7 +158,7 @@ def _cpu_model(proc: Path) -> str | None:
 
 def _cpuinfo(proc: Path) -> dict[str, str]:
     """Return the kernel's description of the first CPU."""
-    first = _read(proc / "cpuinfo").partition("\n\n")[0]
+    first = kernel_text(proc / "cpuinfo").partition("\n\n")[0]
     pairs = (line.partition(":") for line in first.splitlines())
     return {name.strip(): value.strip() for name, _, value in pairs}
 
@@ -305,9 +199,9 @@ def _caches(folder: Path) -> dict[str, int]:
     """Return the bytes of one instance of each cache, such as `L1d`, `L2`, `L3`."""
     found = {}
     for index in sorted(folder.glob("index*")):
-        kind = {"Data": "d", "Instruction": "i"}.get(_read(index / "type"), "")
-        size = _read(index / "size")
-        found[f"L{_read(index / 'level')}{kind}"] = int(size.removesuffix("K")) * 1024
+        kind = {"Data": "d", "Instruction": "i"}.get(kernel_text(index / "type"), "")
+        size = kernel_text(index / "size")
+        found[f"L{kernel_text(index / 'level')}{kind}"] = int(size.removesuffix("K")) * 1024
     if not found:
         raise _UnknownError(f"no {folder}")
     return found
@@ -315,30 +209,17 @@ def _caches(folder: Path) -> dict[str, int]:
 
 def _boost(cpus: Path) -> bool:
     with suppress(OSError):
-        return _read(cpus / "intel_pstate/no_turbo") == "0"
-    return _read(cpus / "cpufreq/boost") == "1"
+        return kernel_text(cpus / "intel_pstate/no_turbo") == "0"
+    return kernel_text(cpus / "cpufreq/boost") == "1"
 
 
 def _memory(proc: Path, sys: Path) -> dict[str, Probe]:
     pages = sys / "kernel/mm/transparent_hugepage/enabled"
     return {
-        "total_bytes": lambda: _host_memory(proc)["total"],
+        "total_bytes": lambda: host_memory(proc)["total"],
         "available_bytes": lambda: available_memory(proc, sys),
-        "transparent_hugepages": lambda: re.findall(r"\[(\w+)\]", _read(pages))[0],
+        "transparent_hugepages": lambda: re.findall(r"\[(\w+)\]", kernel_text(pages))[0],
     }
-
-
-def _host_memory(proc: Path) -> dict[str, int]:
-    """Return the `total` and `available` bytes of the whole machine."""
-    try:
-        pairs = (line.split(":") for line in _read(proc / "meminfo").splitlines())
-        kibibytes = {name: int(value.split()[0]) for name, value in pairs}
-        return {k: kibibytes[f"Mem{k.title()}"] * 1024 for k in ("total", "available")}
-    except (OSError, ValueError, KeyError):
-        import psutil
-
-        memory = psutil.virtual_memory()
-        return {"total": memory.total, "available": memory.available}
 
 
 def _gpus(own: Collection[int], unknown: dict[str, str]) -> list[dict[str, Any]]:
@@ -404,10 +285,10 @@ def _system(proc: Path, sys: Path) -> dict[str, Probe]:
         "os": platform.system,
         "kernel": platform.release,
         "distribution": lambda: platform.freedesktop_os_release().get("PRETTY_NAME"),
-        "clocksource": lambda: _read(clock),
+        "clocksource": lambda: kernel_text(clock),
         "container": lambda: _container(proc),
         "libc": lambda: " ".join(platform.libc_ver()).strip() or None,
-        "aslr": lambda: _read(proc / "sys/kernel/randomize_va_space") != "0",
+        "aslr": lambda: kernel_text(proc / "sys/kernel/randomize_va_space") != "0",
         "loadavg": lambda: list(os.getloadavg()),
     }
 
@@ -462,10 +343,6 @@ def _output(*command: str) -> str:
     except FileNotFoundError:
         raise _UnknownError(f"{command[0]} is not installed") from None
     return done.stdout.strip()
-
-
-def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace").strip()
 
 
 def _text(value: Any) -> Any:

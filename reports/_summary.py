@@ -190,5 +190,6 @@ def _name(m: Measurement) -> str:
 
 def remarks(run: Run) -> list[str]:
     """Return what the reader of the numbers must know about the run as a whole."""
-    interrupted = run.end.interrupted if run.end else None
-    return [*run.remarks, *([f"interrupted: {interrupted}"] if interrupted else [])]
+    if run.end is None or not run.end.interrupted:
+        return run.remarks
+    return [*run.remarks, f"ended before everything was measured: {run.end.interrupted}"]

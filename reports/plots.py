@@ -241,7 +241,7 @@ def _named(panels: Sequence[Panel], looks: Mapping[str, Any], make: Any) -> "Fig
 
 
 def _offset(lane: int, lanes: int) -> float:
-    return 0.0 if lanes == 1 else (lane / (lanes - 1) - 0.5) * 0.66
+    return 0.0 if lanes == 1 else (lane / (lanes - 1) - 0.5) * min(0.66, 0.33 * (lanes - 1))
 
 
 def _dots(axes: "Axes", series: Series, look: Mapping[str, Any], offset: float) -> None:

@@ -10,52 +10,10 @@ from typing import Any
 
 import pytest
 
-from bench.machine import NO_DRIVER, allowed_cores, available_memory, capture, default_label
+from bench.machine import NO_DRIVER, capture, default_label
+from tests.kernel_tree import Tree
 
 GIB = 2**30
-
-
-class Tree:
-    """A fake /proc and /sys below one folder."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.proc = root / "proc"
-        self.sys = root / "sys"
-
-    def write(self, path: str, text: str) -> None:
-        file = self.root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text + "\n", encoding="utf-8")
-
-    def cgroup_v2(self, path: str, root: str = "/") -> None:
-        self.write("proc/self/cgroup", f"0::{path}")
-        self.write(
-            "proc/self/mountinfo",
-            "22 1 0:20 / / rw - ext4 /dev/root rw\n"
-            f"30 22 0:26 {root} /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate",
-        )
-
-    def cgroup_v1(self, path: str, root: str = "/") -> None:
-        self.write("proc/self/cgroup", f"4:memory:{path}\n3:cpu,cpuacct:{path}\n0::/")
-        self.write(
-            "proc/self/mountinfo",
-            f"32 31 0:29 {root} /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
-            f"35 31 0:32 {root} /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory",
-        )
-
-    def cores(self, siblings: list[str]) -> None:
-        for cpu, group in enumerate(siblings):
-            self.write(f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list", group)
-
-    def allowed_cores(self) -> int:
-        return allowed_cores(self.proc, self.sys)
-
-    def available_memory(self) -> int | None:
-        return available_memory(self.proc, self.sys)
-
-    def capture(self) -> dict[str, Any]:
-        return capture(libraries={}, proc=self.proc, sys=self.sys)
 
 
 @pytest.fixture
@@ -63,193 +21,13 @@ def tree(tmp_path: Path) -> Tree:
     return Tree(tmp_path)
 
 
-def set_affinity(monkeypatch: pytest.MonkeyPatch, cpus: int) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cpus)), raising=False)
-
-
 @pytest.fixture(autouse=True)
 def eight_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    set_affinity(monkeypatch, 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
 
 
-def test_without_limits_every_cpu_is_a_core(tree: Tree) -> None:
-    assert tree.allowed_cores() == 8
-
-
-@pytest.mark.parametrize(
-    ("quota", "cores"),
-    [
-        ("150000 100000", 1),
-        ("50000 100000", 1),
-        ("200000 100000", 2),
-        ("399999 100000", 3),
-        ("max 100000", 8),
-        ("9000000 100000", 8),
-        ("", 8),
-        ("1 0", 8),
-    ],
-)
-def test_a_quota_of_cgroup_v2_is_rounded_down_to_at_least_one(
-    tree: Tree, quota: str, cores: int
-) -> None:
-    tree.cgroup_v2("/")
-    tree.write("sys/fs/cgroup/cpu.max", quota)
-    assert tree.allowed_cores() == cores
-
-
-@pytest.mark.parametrize(("quota", "cores"), [("250000", 2), ("-1", 8)])
-def test_a_quota_of_cgroup_v1_counts(tree: Tree, quota: str, cores: int) -> None:
-    tree.cgroup_v1("/jobs/one")
-    tree.write("sys/fs/cgroup/cpu,cpuacct/jobs/one/cpu.cfs_quota_us", quota)
-    tree.write("sys/fs/cgroup/cpu,cpuacct/jobs/one/cpu.cfs_period_us", "100000")
-    assert tree.allowed_cores() == cores
-
-
-@pytest.mark.parametrize("limited", ["", "slice/", "slice/job/", "slice/job/step/"])
-def test_a_quota_on_any_ancestor_counts(tree: Tree, limited: str) -> None:
-    tree.cgroup_v2("/slice/job/step")
-    tree.write("sys/fs/cgroup/slice/job/step/cpu.max", "max 100000")
-    tree.write(f"sys/fs/cgroup/{limited}cpu.max", "300000 100000")
-    assert tree.allowed_cores() == 3
-
-
-def test_the_quota_of_another_cgroup_does_not_count(tree: Tree) -> None:
-    tree.cgroup_v2("/slice/mine")
-    tree.write("sys/fs/cgroup/slice/other/cpu.max", "100000 100000")
-    assert tree.allowed_cores() == 8
-
-
-@pytest.mark.parametrize(
-    ("path", "root"),
-    [("/docker/abc", "/docker/abc"), ("/", "/"), ("/../other", "/"), ("/docker/abc", "/elsewhere")],
-)
-def test_in_a_container_the_mount_itself_is_the_cgroup(tree: Tree, path: str, root: str) -> None:
-    tree.cgroup_v2(path, root)
-    tree.write("sys/fs/cgroup/cpu.max", "200000 100000")
-    assert tree.allowed_cores() == 2
-
-
-def test_below_a_mounted_part_of_the_tree_the_own_cgroup_is_found(tree: Tree) -> None:
-    tree.cgroup_v2("/docker/abc/inner", "/docker/abc")
-    tree.write("sys/fs/cgroup/inner/cpu.max", "200000 100000")
-    assert tree.allowed_cores() == 2
-
-
-@pytest.mark.parametrize("folder", ["", "unified/"])
-def test_without_mountinfo_the_usual_places_are_tried(tree: Tree, folder: str) -> None:
-    tree.write("proc/self/cgroup", "0::/job")
-    tree.write(f"sys/fs/cgroup/{folder}job/cpu.max", "200000 100000")
-    assert tree.allowed_cores() == 2
-
-
-def test_v1_and_v2_side_by_side_take_the_smaller_quota(tree: Tree) -> None:
-    tree.write("proc/self/cgroup", "1:cpu:/\n0::/")
-    tree.write(
-        "proc/self/mountinfo",
-        "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"
-        "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw",
-    )
-    tree.write("sys/fs/cgroup/unified/cpu.max", "500000 100000")
-    tree.write("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "400000")
-    tree.write("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000")
-    assert tree.allowed_cores() == 4
-
-
-def test_hyperthreads_of_one_core_are_one_core(tree: Tree) -> None:
-    tree.cores(["0,4", "1,5", "2,6", "3,7"] * 2)
-    assert tree.allowed_cores() == 4
-
-
-def test_without_sibling_lists_cores_are_told_by_package_and_id(tree: Tree) -> None:
-    for cpu in range(8):
-        folder = f"sys/devices/system/cpu/cpu{cpu}/topology"
-        tree.write(f"{folder}/physical_package_id", str(cpu % 2))
-        tree.write(f"{folder}/core_id", str(cpu % 4 // 2))
-    assert tree.allowed_cores() == 4
-
-
-def test_a_core_id_the_kernel_does_not_know_merges_nothing(tree: Tree) -> None:
-    for cpu in range(8):
-        tree.write(f"sys/devices/system/cpu/cpu{cpu}/topology/physical_package_id", "0")
-        tree.write(f"sys/devices/system/cpu/cpu{cpu}/topology/core_id", "-1")
-    assert tree.allowed_cores() == 8
-
-
-def test_only_cores_in_the_affinity_count(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    tree.cores(["0,4", "1,5", "2,6", "3,7"] * 2)
-    set_affinity(monkeypatch, 3)
-    assert tree.allowed_cores() == 3
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 4}, raising=False)
-    assert tree.allowed_cores() == 1
-
-
-@pytest.mark.parametrize(("cores", "expected"), [(6, 6), (None, 12)])
-def test_where_there_is_no_affinity_psutil_knows_the_cores(
-    tree: Tree, monkeypatch: pytest.MonkeyPatch, cores: int | None, expected: int
-) -> None:
-    monkeypatch.delattr(os, "sched_getaffinity")
-    monkeypatch.setattr(os, "cpu_count", lambda: 12)
-    fake = SimpleNamespace(cpu_count=lambda logical: cores)
-    monkeypatch.setitem(sys.modules, "psutil", fake)
-    assert tree.allowed_cores() == expected
-
-
-def write_meminfo(tree: Tree) -> None:
-    tree.write("proc/meminfo", f"MemTotal: {16 * GIB // 1024} kB\nMemAvailable: {8 * 2**20} kB")
-
-
-def test_without_a_limit_all_available_memory_counts(tree: Tree) -> None:
-    write_meminfo(tree)
-    assert tree.available_memory() == 8 * GIB
-
-
-@pytest.mark.parametrize(
-    ("limit", "expected"), [(str(4 * GIB), 3 * GIB), ("max", 8 * GIB), (str(100 * GIB), 8 * GIB)]
-)
-def test_the_limit_of_cgroup_v2_leaves_what_is_not_used(
-    tree: Tree, limit: str, expected: int
-) -> None:
-    write_meminfo(tree)
-    tree.cgroup_v2("/slice/job")
-    tree.write("sys/fs/cgroup/slice/memory.max", limit)
-    tree.write("sys/fs/cgroup/slice/memory.current", str(GIB))
-    assert tree.available_memory() == expected
-
-
-def test_cached_files_in_a_cgroup_can_be_given_back(tree: Tree) -> None:
-    write_meminfo(tree)
-    tree.cgroup_v2("/")
-    tree.write("sys/fs/cgroup/memory.max", str(4 * GIB))
-    tree.write("sys/fs/cgroup/memory.current", str(4 * GIB))
-    assert tree.available_memory() == 0
-    tree.write("sys/fs/cgroup/memory.stat", f"anon 5\ninactive_file {3 * GIB}")
-    assert tree.available_memory() == 3 * GIB
-
-
-def test_a_cgroup_above_its_limit_leaves_nothing(tree: Tree) -> None:
-    write_meminfo(tree)
-    tree.cgroup_v2("/")
-    tree.write("sys/fs/cgroup/memory.max", "5")
-    tree.write("sys/fs/cgroup/memory.current", "6")
-    assert tree.available_memory() == 0
-
-
-def test_the_limit_of_cgroup_v1_counts(tree: Tree) -> None:
-    write_meminfo(tree)
-    tree.cgroup_v1("/job")
-    tree.write("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712")
-    tree.write("sys/fs/cgroup/memory/memory.usage_in_bytes", "5")
-    assert tree.available_memory() == 8 * GIB
-    tree.write("sys/fs/cgroup/memory/job/memory.limit_in_bytes", str(2 * GIB))
-    tree.write("sys/fs/cgroup/memory/job/memory.usage_in_bytes", str(GIB))
-    assert tree.available_memory() == GIB
-
-
-def test_available_memory_is_none_where_nothing_tells(
-    tree: Tree, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "psutil", None)
-    assert tree.available_memory() is None
+def described(tree: Tree) -> dict[str, Any]:
+    return capture(libraries={}, proc=tree.proc, sys=tree.sys)
 
 
 def nulls(value: Any, name: str = "") -> Iterator[str]:
@@ -299,7 +77,7 @@ def test_on_a_machine_that_tells_nothing_everything_is_null_with_a_reason(
     monkeypatch.setenv("PATH", str(tree.root))
     monkeypatch.setattr("platform.processor", lambda: "")
     monkeypatch.setattr("platform.machine", lambda: "")
-    machine = tree.capture()
+    machine = described(tree)
     assert machine["cpu"]["model"] is None
     assert machine["memory"] == dict.fromkeys(machine["memory"])
     assert machine["git"] == {"revision": None, "dirty": None}
@@ -316,7 +94,7 @@ def test_other_systems_never_raise(
     monkeypatch.setattr("platform.system", lambda: system)
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.delattr(os, "getloadavg", raising=False)
-    machine = tree.capture()
+    machine = described(tree)
     assert machine["system"]["os"] == system
     assert machine["system"]["loadavg"] is None
     assert machine["unknown"]["system.loadavg"]
@@ -345,7 +123,7 @@ def test_a_linux_machine_is_read_field_by_field(tree: Tree) -> None:
     tree.write("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never")
     tree.write("sys/devices/system/clocksource/clocksource0/current_clocksource", "hpet")
     tree.write("proc/sys/kernel/randomize_va_space", "0")
-    machine = tree.capture()
+    machine = described(tree)
     cpu = machine["cpu"]
     assert (cpu["model"], cpu["microcode"]) == ("Example 9000", "0x1f")
     assert cpu["isa"] == ["avx2", "avx512f", "amx_tile"]
@@ -365,7 +143,7 @@ def test_an_arm_server_is_named_by_its_part_and_has_neon(tree: Tree) -> None:
         "proc/cpuinfo",
         "processor\t: 0\nFeatures\t: fp asimd asimddp sve bf16\nCPU part\t: 0xd40",
     )
-    cpu = tree.capture()["cpu"]
+    cpu = described(tree)["cpu"]
     assert cpu["model"] == "Arm Neoverse-V1"
     assert cpu["isa"] == ["neon", "asimddp", "bf16", "sve"]
     assert cpu["hypervisor"] is None
@@ -380,7 +158,7 @@ def test_a_container_is_told_by_its_mark(
     monkeypatch.delenv("container", raising=False)
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     tree.write(mark, "")
-    assert tree.capture()["system"]["container"] == kind
+    assert described(tree)["system"]["container"] == kind
 
 
 def test_only_variables_that_change_speed_are_kept_and_no_secret(
@@ -391,7 +169,7 @@ def test_only_variables_that_change_speed_are_kept_and_no_secret(
         monkeypatch.setenv(name, value)
     for name in ("NVIDIA_API_KEY", "TORCH_HUB_TOKEN", "AWS_OMP_X", "OMPI_RANK", "MY_VALUE"):
         monkeypatch.setenv(name, "hidden")
-    environment = tree.capture()["environment"]
+    environment = described(tree)["environment"]
     assert environment["OMP_NUM_THREADS"] == "3"
     assert environment["CUDA_VISIBLE_DEVICES"] == "1"
     assert "LD_PRELOAD_" not in environment
@@ -403,7 +181,7 @@ def test_a_variable_that_is_not_utf8_still_fits_into_a_run_file(
     tree: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUPY_CACHE_DIR", os.fsdecode(b"/caf\xe9"))
-    assert tree.capture()["environment"]["CUPY_CACHE_DIR"].encode("utf-8") == b"/caf\\udce9"
+    assert described(tree)["environment"]["CUPY_CACHE_DIR"].encode("utf-8") == b"/caf\\udce9"
 
 
 def test_what_workers_report_is_passed_through_made_finite() -> None:
@@ -423,17 +201,17 @@ def test_the_revision_of_the_current_folder_is_recorded(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert tree.capture()["git"] == {"revision": None, "dirty": None}
+    assert described(tree)["git"] == {"revision": None, "dirty": None}
     git(tmp_path, "init")
     (tmp_path / "model.py").write_text("x = 1\n", encoding="utf-8")
     git(tmp_path, "add", "model.py")
     git(tmp_path, "commit", "-m", "first")
     (tmp_path / "run.jsonl").write_text("{}", encoding="utf-8")
-    clean = tree.capture()["git"]
+    clean = described(tree)["git"]
     assert len(clean["revision"]) == 40
     assert clean["dirty"] is False
     (tmp_path / "model.py").write_text("x = 2\n", encoding="utf-8")
-    assert tree.capture()["git"] == {**clean, "dirty": True}
+    assert described(tree)["git"] == {**clean, "dirty": True}
 
 
 class NotSupportedError(Exception):

@@ -200,9 +200,11 @@ def test_several_runs_follow_one_another() -> None:
 
 def test_remarks_and_interruption_are_printed() -> None:
     broken = run(matmul(64, "numpy", 1.0), remarks=["line 9 was cut"], interrupted="Ctrl-C")
-    expected = "Remarks:\n- line 9 was cut\n- interrupted: Ctrl-C\n"
-    assert shown("table", broken).endswith(expected)
-    assert "- line 9 was cut\n- interrupted: Ctrl-C\n" in shown("markdown", broken)
+    remarks = "- line 9 was cut\n- ended before everything was measured: Ctrl-C\n"
+    assert shown("table", broken).endswith(f"Remarks:\n{remarks}")
+    assert "- line 9 was cut\n- ended before everything was measured: Ctrl-C\n" in shown(
+        "markdown", broken
+    )
 
 
 def test_colours_only_underline_what_words_say() -> None:

@@ -41,8 +41,9 @@ class Backend(ABC):
     """`cpu` or `gpu`."""
     asynchronous: ClassVar[bool] = False
     """Whether a call may return before its work is done."""
-    ceiling_n: ClassVar[int] = 2048
-    """The square product that shows the device's peak."""
+    ceiling_sizes: ClassVar[tuple[int, ...]] = (512, 2048)
+    """The square products that show the device's peak: the best of a small one is found even on a
+    busy machine."""
 
     namespace: Any
     """What implementations get as their first argument: the imported library."""

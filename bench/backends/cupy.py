@@ -21,7 +21,7 @@ class CupyBackend(Backend):
     library = "cupy"
     device = "gpu"
     asynchronous = True
-    ceiling_n = 8192
+    ceiling_sizes = (4096, 8192)
 
     def open(self, threads: int, gpu: str | None) -> None:
         """Import CuPy and try a product, the first thing that needs CUDA's libraries."""
@@ -57,7 +57,10 @@ class CupyBackend(Backend):
             one = cupy.ones((2, 2), "float32")
             cupy.matmul(one, one)
             cupy.cuda.Device().synchronize()
-        except ImportError as error:
+        except (ImportError, RuntimeError) as error:
+            # CuPy opens some of them itself and says so in a RuntimeError.
+            if isinstance(error, RuntimeError) and "failed to load" not in str(error):
+                raise
             raise BackendAbsent(
                 f"CUDA's libraries are missing: {_first_line(error)}", INSTALL
             ) from error

@@ -1,6 +1,7 @@
 """PyTorch on the CPU and on NVIDIA GPUs, written once over the device."""
 
 import importlib.util
+from pathlib import Path
 from typing import Any, ClassVar
 
 from bench.backends.base import Backend, DeviceState, loaded_threadpools
@@ -23,13 +24,13 @@ class TorchCpu(Backend):
 
     def open(self, threads: int, gpu: str | None) -> None:
         """Import PyTorch, set its threads and its precision."""
-        if importlib.util.find_spec("torch") is None:
-            raise BackendAbsent("PyTorch is not installed", "pip install torch")
+        _build()
         import torch
 
         self.namespace = torch
         torch.set_num_threads(threads)
-        torch.set_num_interop_threads(1)
+        if torch.get_num_interop_threads() != 1:  # it can be set once in a process
+            torch.set_num_interop_threads(1)
         torch.set_float32_matmul_precision("highest")
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = False
@@ -109,10 +110,13 @@ class TorchCpu(Backend):
         import warnings
 
         torch = self.namespace
+        dtype = getattr(torch, array.dtype)
+        if not memoryview(array.data).nbytes:  # frombuffer refuses an empty one
+            return torch.empty(array.shape, dtype=dtype)
         with warnings.catch_warnings():
             # The mapping is read-only and so is every use of this tensor.
             warnings.simplefilter("ignore", UserWarning)
-            flat = torch.frombuffer(array.data, dtype=getattr(torch, array.dtype))
+            flat = torch.frombuffer(array.data, dtype=dtype)
         return flat.reshape(array.shape)
 
 
@@ -123,20 +127,19 @@ class TorchCuda(TorchCpu):
     device = "gpu"
     kind = "cuda"
     asynchronous = True
-    ceiling_n = 8192
+    ceiling_sizes = (4096, 8192)
 
     def open(self, threads: int, gpu: str | None) -> None:
-        """Import PyTorch and open a context on the GPU."""
-        super().open(threads, gpu)
-        torch = self.namespace
-        if torch.version.hip:
+        """Import PyTorch and open a context on the GPU, unless its build tells that it cannot."""
+        build = _build()
+        if build.hip:
             raise BackendAbsent(
-                f"this PyTorch ({torch.__version__}) is built for ROCm, which nobody has tried",
+                f"this PyTorch ({build.__version__}) is built for ROCm, which nobody has tried",
                 f"on a machine with an NVIDIA GPU: {CUDA_REMEDY}",
             )
         missing = why_no_gpu()
-        if torch.version.cuda is None:
-            reason = f"this PyTorch ({torch.__version__}) is built without CUDA"
+        if build.cuda is None:
+            reason = f"this PyTorch ({build.__version__}) is built without CUDA"
             if missing:
                 raise BackendAbsent(
                     f"{reason}, and {missing[0]}", f"on a machine with an NVIDIA GPU: {CUDA_REMEDY}"
@@ -144,6 +147,8 @@ class TorchCuda(TorchCpu):
             raise BackendAbsent(reason, CUDA_REMEDY)
         if missing:
             raise BackendAbsent(*missing)
+        super().open(threads, gpu)
+        torch = self.namespace
         try:
             torch.cuda.init()
             found = torch.cuda.device_count()
@@ -216,6 +221,20 @@ class TorchCuda(TorchCpu):
     def free(self) -> None:
         """Empty the allocator's cache."""
         self.namespace.cuda.empty_cache()
+
+
+def _build() -> Any:
+    """Return PyTorch's own `version` module without the second that importing PyTorch takes."""
+    found = importlib.util.find_spec("torch")
+    if found is None or found.origin is None:
+        raise BackendAbsent("PyTorch is not installed", "pip install torch")
+    path = Path(found.origin).with_name("version.py")
+    spec = importlib.util.spec_from_file_location("torch_version", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 BACKENDS = (TorchCpu, TorchCuda)

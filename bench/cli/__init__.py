@@ -9,6 +9,7 @@ import click
 
 from bench import __version__
 from bench.errors import BenchError
+from bench.names import choose
 
 COMMANDS: Final = {
     "list": "What can be measured here: suites, workloads, backends.",
@@ -34,9 +35,8 @@ class Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command's file."""
-        if cmd_name not in COMMANDS:
-            return None
+        """Import the command's file; a mistyped name gets the one that was probably meant."""
+        choose("command", [cmd_name], COMMANDS)
         module = importlib.import_module(f"bench.cli.{cmd_name}")
         command: click.Command = module.command
         return command

@@ -28,7 +28,8 @@ def command(as_json: bool, color: str, quiet: bool, verbose: bool) -> int:
     """
     from bench import fitness
     from bench.backends import backends
-    from bench.machine import allowed_cores, capture
+    from bench.cores import allowed_cores
+    from bench.machine import capture
     from bench.running.probe import probe
 
     cores = allowed_cores()
@@ -47,7 +48,8 @@ def command(as_json: bool, color: str, quiet: bool, verbose: bool) -> int:
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
-        click.echo(_as_text(findings, color_of(color, sys.stdout)))
+        painted = color_of(color, sys.stdout)
+        click.echo(_as_text(findings, painted), nl=False, color=painted)
     return UNFIT if any(f.level == "problem" for f in findings) else 0
 
 

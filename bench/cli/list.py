@@ -22,7 +22,7 @@ def command(as_json: bool, color: str, quiet: bool, verbose: bool) -> None:
     """
     from bench import catalog
     from bench.backends import backends
-    from bench.machine import allowed_cores
+    from bench.cores import allowed_cores
     from bench.running.probe import probe
 
     suites, workloads = catalog.suites(), catalog.workloads()
@@ -31,7 +31,7 @@ def command(as_json: bool, color: str, quiet: bool, verbose: bool) -> None:
         click.echo(json.dumps(_as_json(suites, workloads, probes), indent=2))
         return
     painted = color_of(color, sys.stdout)
-    click.echo(_as_text(suites, workloads, probes, painted, verbose))
+    click.echo(_as_text(suites, workloads, probes, painted, verbose), color=painted)
 
 
 def _as_json(suites: Any, workloads: Any, probes: Any) -> dict[str, Any]:
@@ -107,25 +107,30 @@ def _as_text(suites: Any, workloads: Any, probes: Any, color: bool, verbose: boo
             width=width,
         )
     )
-    rows = []
-    for p in probes.values():
-        if p.absent is None:
-            word = click.style("available", fg="green") if color else "available"
-            rows.append((p.backend, "available", _versions(p.description), word))
-        else:
-            word = click.style("absent", fg="yellow") if color else "absent"
-            rows.append((p.backend, "absent", f"{p.absent[0]}. To mend it: {p.absent[1]}", word))
+    states = ["absent" if p.absent else "available" for p in probes.values()]
+    colors = {"absent": "yellow", "available": "green"}
     parts.append(
         align(
             ["backend", "state", "details"],
-            [list(row[:3]) for row in rows],
+            [
+                [
+                    p.backend,
+                    state,
+                    f"{p.absent[0]}. To mend it: {p.absent[1]}"
+                    if p.absent
+                    else _versions(p.description),
+                ]
+                for p, state in zip(probes.values(), states, strict=True)
+            ],
             width=width,
             style=lambda row, column, text: (
-                text.replace(rows[row][1], rows[row][3]) if row >= 0 and column == 1 else text
+                click.style(text, fg=colors[states[row]])
+                if color and row >= 0 and column == 1
+                else text
             ),
         )
     )
-    return "\n\n".join(parts)
+    return "\n".join(parts).rstrip()
 
 
 def _versions(description: Any) -> str:

@@ -36,9 +36,9 @@ def command(
     """
     from bench import catalog
     from bench.errors import RequestError
+    from bench.names import choose
     from bench.report import Request
     from bench.results.reading import read_run
-    from bench.running.plan import choose
     from bench.text import plain
 
     reports = catalog.reports()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FAULTY = 1
 
 
-class Numbers(click.ParamType):
+class Numbers(click.ParamType[Any]):
     """`1,2,4`: whole numbers above zero."""
 
     name = "N,N"
@@ -317,8 +317,8 @@ def _print_run(run: "Run", writer: "RunWriter", color: str) -> None:
 
     stream = sys.stderr if writer.path is None else sys.stdout
     request = Request(color=color_of(color, stream), width=width_of(stream))
-    text = catalog.reports()["table"].render([run], request)
-    click.echo(text, file=stream, color=request.color)
+    text = str(catalog.reports()["table"].render([run], request))
+    click.echo(text.rstrip(), file=stream, color=request.color)
 
 
 def _print_share(session: "Session", wall: float) -> None:

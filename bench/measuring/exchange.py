@@ -33,8 +33,9 @@ def write_arrays(path: Path, arrays: Sequence[HostArray]) -> int:
     offset = 0
     for array in arrays:
         length = memoryview(array.data).nbytes
-        entry = {"shape": array.shape, "dtype": array.dtype, "offset": offset, "bytes": length}
-        entries.append(entry)
+        entries.append(
+            {"shape": array.shape, "dtype": array.dtype, "offset": offset, "bytes": length}
+        )
         offset += _aligned(length)
     header = json.dumps(entries).encode() + b"\n"
     start = _aligned(len(header))

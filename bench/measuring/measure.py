@@ -1,6 +1,7 @@
 """One case in one block, from its inputs to its samples, in the order in which it happens."""
 
 import gc
+import mmap
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bench.backends.base import Backend
+from bench.backends.base import Backend, DeviceState
 from bench.errors import CaseError
 from bench.measuring.exchange import HostArray, read_arrays
 from bench.measuring.interference import Counters, disturbances
@@ -65,32 +66,33 @@ def measure(
     backend.use(order.dtype)
     first = _first_call(backend, prepare, order, clock)
     host_inputs = read_arrays(Path(order.inputs))
+    for array in host_inputs:
+        # Mapped pages count as the process's memory: touched now, they are no part of the peak.
+        bytes(memoryview(array.data)[:: mmap.PAGESIZE])
     least = sum(memoryview(array.data).nbytes for array in host_inputs)
+    since = backend.state(), Counters.read()
     with PeakMemory(backend, least) as peak:
         inputs = [backend.to_device(array) for array in host_inputs]
         stopwatch = Stopwatch(backend, prepare(backend.namespace, order.dims, *inputs), clock)
-        # The timed call of a huge case is verified itself, below: it is not made twice.
-        if first < HUGE_CALL_SECONDS:
-            stopwatch.sample(1)
-            error = relative_error(backend, stopwatch.output, order.reference)
-            require_right(error, order.dtype, order.error_factor)
+        once = stopwatch.sample(1)
+    error = _verify(backend, stopwatch, order)
     gc.collect()
     gc.disable()
     try:
-        block = _sample(backend, stopwatch, order)
+        block = _sample(backend, stopwatch, order, once, since)
     finally:
         gc.enable()
-    error = relative_error(backend, stopwatch.output, order.reference)
-    require_right(error, order.dtype, order.error_factor)
+    if stopwatch.calls > 1:
+        error = _verify(backend, stopwatch, order)
     block.update(first_call_seconds=first, relative_error=error, peak_bytes=peak.bytes)
     if peak.bytes is None:
         block["unknown"] = {"peak_bytes": peak.unknown}
-    if backend.asynchronous:
-        _time_device(backend, prepare, host_inputs, inputs, stopwatch, order, block)
-    elif block["calls_per_sample"] == 1:
+    if block["calls_per_sample"] == 1:
         block["host_seconds"] = list(block["seconds"])
     else:
         block["host_seconds"] = _single_calls(stopwatch)
+    if backend.asynchronous:
+        _time_device(backend, prepare, host_inputs, stopwatch, order, block)
     block["worked_seconds"] = stopwatch.worked + first
     return block
 
@@ -107,28 +109,45 @@ def _first_call(backend: Backend, prepare: Prepare, order: Order, clock: Clock) 
     return seconds
 
 
-def _sample(backend: Backend, stopwatch: Stopwatch, order: Order) -> dict[str, Any]:
+def _verify(backend: Backend, stopwatch: Stopwatch, order: Order) -> float:
+    error = relative_error(backend, stopwatch.output, order.reference)
+    require_right(error, order.dtype, order.error_factor)
+    return error
+
+
+def _sample(
+    backend: Backend,
+    stopwatch: Stopwatch,
+    order: Order,
+    once: float,
+    since: tuple[DeviceState, Counters],
+) -> dict[str, Any]:
+    """Warm up and sample; `once` is the call just verified, `since` what was read before it."""
     before_calls = stopwatch.calls
     notes = []
-    if stopwatch.calls == 0:  # a huge case: its first call was the warm-up
-        steady, calls, warmup_calls = True, 1, 1
+    if once >= HUGE_CALL_SECONDS and order.calls_per_sample in (None, 1):
+        # The first call of the process was the warm-up, and the verified one is a sample. The
+        # first one alone does not tell: it may have taken so long to load or to compile.
+        (state_before, before), calls, warmup_calls = since, 1, 1
+        samples, precise = [once], True
+        while sum(samples) + once <= order.budget.sampling_seconds:
+            samples.append(stopwatch.sample(1))
     else:
         warmed = warm_up(stopwatch, order.budget)
         stopwatch.require_drained()
-        steady = warmed.steady
         calls = order.calls_per_sample or choose_calls(warmed.estimate)
         warmup_calls = stopwatch.calls - before_calls
         if order.calls_per_sample is None and not _is_linear(stopwatch, calls):
             notes.append("nonlinear")
-    if not steady:
-        notes.append("no_steady_state")
-    state_before, before = backend.state(), Counters.read()
-    samples, precise = take_samples(stopwatch, calls, order.budget)
-    if stopwatch.output is not None and len(samples) > 1:
-        # The last sample must write its output anew: it is what is verified in the end.
-        for output in _outputs(stopwatch.output):
-            backend.poison(output)
-        samples.append(stopwatch.sample(calls))
+        if not warmed.steady:
+            notes.append("no_steady_state")
+        state_before, before = backend.state(), Counters.read()
+        samples, precise = take_samples(stopwatch, calls, order.budget)
+        if stopwatch.output is not None and len(samples) > 1:
+            # The last sample must write its output anew: it is what is verified in the end.
+            for output in _outputs(stopwatch.output):
+                backend.poison(output)
+            samples.append(stopwatch.sample(calls))
     after, state_after = Counters.read(), backend.state()
     stopwatch.require_drained()
     if not precise:
@@ -169,13 +188,11 @@ def _time_device(
     backend: Backend,
     prepare: Prepare,
     host_inputs: Sequence[HostArray],
-    inputs: Sequence[Any],
     stopwatch: Stopwatch,
     order: Order,
     block: dict[str, Any],
 ) -> None:
     """Add what only an asynchronous device has: its own clock, launches and transfers."""
-    block["host_seconds"] = _single_calls(stopwatch)
     call: Call = stopwatch.call
     launches, intervals = [], []
     for _ in range(SINGLE_CALLS if block["host_seconds"][0] < SINGLE_SECONDS else 1):
@@ -186,10 +203,11 @@ def _time_device(
         backend.synchronize()
         intervals.append(backend.elapsed(start, stop))
     block["device_seconds"] = intervals
-    if statistics.median(launches) >= LAUNCH_BOUND_SHARE * statistics.median(intervals):
+    # Not by the events: around a single call they include its launch.
+    if statistics.median(launches) >= LAUNCH_BOUND_SHARE * statistics.median(block["seconds"]):
         block["notes"].append("launch_bound")
     round_trips = []
-    for _ in range(TRANSFERS):
+    for _ in range(TRANSFERS if block["host_seconds"][0] < HUGE_CALL_SECONDS else 1):
         begin = stopwatch.clock()
         moved = [backend.to_device(array) for array in host_inputs]
         output = prepare(backend.namespace, order.dims, *moved)()

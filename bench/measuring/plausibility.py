@@ -6,7 +6,7 @@ the datasheet's are taken if they are higher.
 """
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ CACHE_BYTES: Final = 512 * 2**20
 """Below this working set traffic may stay in a cache; a virtual machine's word on its cache's
 size is not to be believed."""
 COPY_BYTES: Final = 256 * 2**20
-PEAK_SECONDS: Final = 0.4
+PEAK_SECONDS: Final = 0.3
 CANARY_N: Final = 512
 CANARY_BYTES: Final = 32 * 2**20
 
@@ -63,9 +63,11 @@ def measure_peaks(backend: Backend, dtypes: list[str], clock: Clock) -> dict[str
     peaks = {}
     for dtype in dtypes:
         backend.use(dtype)
-        n = backend.ceiling_n
         stored = "float32" if dtype == "tf32" else dtype
-        peaks[dtype] = 2 * n**3 / best_seconds(backend, backend.gemm(n, stored), clock)
+        peaks[dtype] = max(
+            2 * n**3 / best_seconds(backend, backend.gemm(n, stored), clock)
+            for n in backend.ceiling_sizes
+        )
     peaks["bytes"] = 2 * COPY_BYTES / best_seconds(backend, backend.copy(COPY_BYTES), clock)
     return peaks
 
@@ -79,7 +81,7 @@ def read_canary(backend: Backend, clock: Clock) -> dict[str, float]:
     }
 
 
-def ceiling(peaks: list[Mapping[str, float]], dtype: str, device_name: str) -> Ceiling:
+def ceiling(peaks: Sequence[Mapping[str, float]], dtype: str, device_name: str) -> Ceiling:
     """Combine the peaks of all backends of a device with its data sheet."""
     known = next((v for k, v in DATASHEET.items() if k in device_name), {})
     flops = max((p[dtype] for p in peaks if dtype in p), default=None)

@@ -91,10 +91,10 @@ def _rounded(numpy: Any, array: Any, dtype: str) -> tuple[HostArray, Any]:
     if array.dtype.kind != "f":
         return _host(numpy, array), array
     if dtype != "bfloat16":
-        rounded = numpy.ascontiguousarray(array, "float32" if dtype == "tf32" else dtype)
+        rounded = numpy.asarray(array, "float32" if dtype == "tf32" else dtype, order="C")
         return _host(numpy, rounded), rounded
     # Round to nearest even on the upper half of a float32: NumPy has no bfloat16.
-    bits = numpy.ascontiguousarray(array, "float32").view("uint32")
+    bits = numpy.asarray(array, "float32", order="C").view("uint32")
     upper = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("uint16")
     value = (upper.astype("uint32") << 16).view("float32")
     return HostArray(array.shape, "bfloat16", upper.reshape(-1).view("uint8").data), value

@@ -8,7 +8,18 @@ from bench.results.intervals import Center, intervals
 from bench.results.schema import Block, BlockLine, CaseLine, Interval, Measurement, OutcomeLine
 
 NOT_ON_CPU = "a CPU has no clock of its own: see host_seconds"
-NO_COUNTER = "no energy counter is read yet"
+DIFFERENT_INPUTS = "the blocks had different inputs"
+UNKNOWN = {
+    "host_seconds": "not measured",
+    "device_seconds": "not measured: the device has no clock that bench reads",
+    "end_to_end_seconds": "not measured",
+    "flops": "the workload does not tell",
+    "bytes_moved": "the workload does not tell",
+    "relative_error": "not verified",
+    "peak_bytes": "not told by the process's memory counters",
+    "energy_joules": "no energy counter is read yet",
+}
+"""Why a field of a case that was measured is null."""
 
 
 def summarise(
@@ -27,7 +38,7 @@ def summarise(
     ok = {
         case.key: by_case[case.key]
         for case in cases
-        if case.key in by_case and case.key not in ends
+        if case.key in by_case and case.key not in ends and case.skipped is None
     }
     centers = {
         metric: intervals(_medians(ok, lambda b, m=metric: getattr(b, m)))  # type: ignore[misc]
@@ -56,7 +67,7 @@ def _measurement(
     centers: dict[str, dict[tuple[str, str], Center]],
     unreached: str,
 ) -> Measurement:
-    status, reason = _status(case, lines, outcome, unreached)
+    status, why = _status(case, lines, outcome, unreached)
     measurement = Measurement(
         **{
             name: getattr(case, name)
@@ -64,11 +75,15 @@ def _measurement(
             if name in Measurement.__struct_fields__
         },
         status=status,
-        reason=reason,
+        reason=why,
     )
     if lines:
         measurement.blocks = [_block(line) for line in lines]
-        measurement.input_digest = lines[0].input_digest
+        digests = {line.input_digest for line in lines}
+        if len(digests) == 1:
+            measurement.input_digest = digests.pop()
+        else:
+            measurement.unknown["input_digest"] = DIFFERENT_INPUTS
         measurement.verified = lines[0].verified
         measurement.flags = _flags(lines)
     if status != "ok":
@@ -85,9 +100,9 @@ def _measurement(
     if case.device == "cpu":
         measurement.end_to_end_seconds = measurement.host_seconds
         measurement.unknown["device_seconds"] = NOT_ON_CPU
-    measurement.unknown["energy_joules"] = NO_COUNTER
-    if measurement.peak_bytes is None:
-        measurement.unknown["peak_bytes"] = "not told by the process's memory counters"
+    for name, reason in UNKNOWN.items():
+        if getattr(measurement, name) is None:
+            measurement.unknown.setdefault(name, reason)
     return measurement
 
 

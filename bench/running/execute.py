@@ -5,29 +5,24 @@ file; what only a person wants to hear (`Note`, `Started`) comes between them.
 """
 
 import random
-import shutil
 import statistics
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from bench.errors import BackendAbsent, CaseError, RequestError, WorkerError
-from bench.machine import available_memory
+from bench.errors import BackendAbsent, CaseError, WorkerError
 from bench.measuring.plausibility import ceiling, device_name, why_implausible
-from bench.results.schema import BlockLine, CaseLine, OutcomeLine, WorkerLine
+from bench.results.schema import BlockLine, CaseLine, OutcomeLine, Status, WorkerLine
+from bench.running.inputs import Inputs, open_worker, work_of
 from bench.running.plan import RunRequest
 from bench.running.worker_process import WorkerProcess
 from bench.workload import Workload
 
-KEEP_BYTES: Final = 512 * 2**20  # files of one piece of work above this are drawn again each block
 RETRIES: Final = 2  # of a disturbed group
 RETRY_SHARE: Final = 0.25  # of all groups of a block may be measured again
+SUSPICIONS: Final = 3  # readings of the peak before a number is refused
 PAUSES: Final = (0.5, 1.0, 2.0, 4.0)
-DRAW_TIMEOUT: Final = 600.0
-MEMORY_SHARE: Final = 0.9
 MOST_BLOCKS: Final = 1000
 """Bound on a run whose only limit is `--minutes`."""
 
@@ -44,7 +39,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Started:
-    """A case begins in a block; `remaining` seconds are expected after it, if that is known."""
+    """A case begins in a block, as number `place` of `total` cases."""
 
     case: CaseLine
     block: int
@@ -107,9 +102,7 @@ class Execution:
         self.peaks: dict[Seat, dict[str, float]] = {}
         self.devices: dict[str, str] = {}
         self._seats: dict[Seat, WorkerProcess] = {}
-        self._drawer: WorkerProcess | None = None
-        self._drawn: dict[str, dict[str, Any]] = {}
-        self._scratch = Path(tempfile.mkdtemp(prefix="bench-"))
+        self._inputs = Inputs(request, cores, self.rng)
         self._deadline = (
             time.monotonic() + 60 * request.minutes if request.minutes is not None else None
         )
@@ -137,11 +130,10 @@ class Execution:
 
     def close(self) -> None:
         """End every worker and remove the drawn files."""
-        for worker in [*self._seats.values(), *([self._drawer] if self._drawer else [])]:
+        for worker in self._seats.values():
             worker.kill()
         self._seats.clear()
-        self._drawer = None
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._inputs.close()
 
     def _block(self, block: int) -> Iterator[Event]:
         groups = [
@@ -180,15 +172,16 @@ class Execution:
                 layout=worker.layout,
             )
 
-    def _group(self, group: list[CaseLine], block: int, place: int, budget: int) -> Iterator[Event]:
+    def _group(
+        self, group: list[CaseLine], block: int, place: int, budget: int
+    ) -> Generator[Event, None, int]:
         """Measure the same work on every backend, again if something disturbed any of them.
 
         Discarding is blind to the result: all of the group or none of it. Returns (as a
         generator) how often it was measured again.
         """
-        key = f"{group[0].suite}/{_work(group[0])}"
         try:
-            drawn = self._draw(key, group[0])
+            drawn = self._inputs.draw(group[0], self.progress.digest(group[0].key))
         except CaseError as error:
             for case in group:
                 yield self._outcome(case, block, error)
@@ -198,7 +191,8 @@ class Execution:
         while True:
             measured: list[tuple[CaseLine, dict[str, Any]]] = []
             for offset, case in enumerate(order):
-                yield Started(case, block, self.blocks, place + offset, self.total)
+                if not discarded:
+                    yield Started(case, block, self.blocks, place + offset, self.total)
                 try:
                     measured.append((case, self._measure(case, drawn)))
                 except CaseError as error:
@@ -214,8 +208,7 @@ class Execution:
             if reply["disturbances"]:
                 reply["notes"].append(f"disturbed: {'; '.join(reply['disturbances'])}")
             yield self._line(case, block, place + offset, reply, drawn)
-        if drawn["total_bytes"] > KEEP_BYTES:
-            shutil.rmtree(self._drawn.pop(key)["folder"], ignore_errors=True)
+        self._inputs.release(group[0])
         return len(discarded)
 
     def _measure(self, case: CaseLine, drawn: Mapping[str, Any]) -> dict[str, Any]:
@@ -232,7 +225,7 @@ class Execution:
         message = {"do": "measure", "workload": case.workload, "phase": case.phase, "order": order}
         worker = self._worker(_seat(case))
         try:
-            reply: dict[str, Any] = worker.ask(self.request.timeout, **message)
+            reply: dict[str, Any] = worker.ask(timeout=self.request.timeout, **message)
         except WorkerError:
             self._seats.pop(_seat(case), None)
             raise
@@ -241,9 +234,9 @@ class Execution:
 
     def _require_plausible(self, case: CaseLine, seconds: float) -> None:
         seat = _seat(case)
-        for fresh in (False, True):
-            if fresh:  # on suspicion look again: the first reading may have been disturbed
-                again = self._seats[seat].ask(self.request.timeout, do="peaks", dtypes=[case.dtype])
+        for attempt in range(1 + SUSPICIONS):
+            if attempt:  # look again: the first reading may have been disturbed
+                again = self._seats[seat].ask(do="peaks", dtypes=[case.dtype])
                 old = self.peaks.get(seat, {})
                 self.peaks[seat] = {k: max(old.get(k, 0.0), v) for k, v in {**old, **again}.items()}
             same_device = [
@@ -280,41 +273,14 @@ class Execution:
 
     def _outcome(self, case: CaseLine, block: int, error: CaseError) -> OutcomeLine:
         line = OutcomeLine(
-            suite=case.suite, case=case.id, block=block, status=error.status, reason=error.reason
+            suite=case.suite,
+            case=case.id,
+            block=block,
+            status=cast(Status, error.status),
+            reason=error.reason,
         )
         self.progress.add(line)
         return line
-
-    def _draw(self, key: str, case: CaseLine) -> dict[str, Any]:
-        if key in self._drawn:
-            return self._drawn[key]
-        folder = self._scratch / f"work-{len(self._drawn)}-{time.monotonic_ns()}"
-        if self._drawer is None:
-            # NumPy draws for all libraries, in a process that times nothing.
-            self._drawer = WorkerProcess("numpy", self.cores, None, self.rng)
-            self._prepare(self._drawer)
-        try:
-            drawn = self._drawer.ask(
-                DRAW_TIMEOUT,
-                do="draw",
-                workload=case.workload,
-                dims=case.sizes,
-                phase=case.phase,
-                dtype=case.dtype,
-                seed=self.request.seed,
-                folder=str(folder),
-            )
-        except WorkerError:
-            self._drawer = None
-            raise
-        before = self.progress.digest(case.key)
-        if before is not None and before != drawn["digest"]:
-            raise RequestError(
-                f"{case.id}: the inputs are not those of the run being resumed (another version of"
-                " bench or NumPy?); start a new run"
-            )
-        self._drawn[key] = {**drawn, "folder": str(folder)}
-        return self._drawn[key]
 
     def _take_seats(self, seats: Sequence[Seat], block: int) -> Iterator[Event]:
         """Start all workers of a block at once: importing takes longer than anything else."""
@@ -324,28 +290,21 @@ class Execution:
             )
         for seat in seats:
             try:
-                self._prepare(self._seats[seat])
+                open_worker(self._seats[seat], self.request)
             except (CaseError, BackendAbsent) as error:
                 self._seats.pop(seat).kill()
                 yield Note(f"{seat[0]}: {error}")
                 continue
             self.devices[seat[0]] = device_name(self._seats[seat].description)
             if seat not in self.peaks:
-                self.peaks[seat] = self._seats[seat].ask(
-                    self.request.timeout, do="peaks", dtypes=self._dtypes_of(seat)
-                )
-
-    def _prepare(self, worker: WorkerProcess) -> None:
-        memory = available_memory()
-        worker.open(None if memory is None else int(MEMORY_SHARE * memory))
-        worker.ask(self.request.timeout, do="load", kernels=list(self.request.kernels))
+                self.peaks[seat] = self._seats[seat].ask(do="peaks", dtypes=self._dtypes_of(seat))
 
     def _worker(self, seat: Seat) -> WorkerProcess:
         """Return the worker of a seat; a new one if it has died."""
         if seat not in self._seats:
             worker = WorkerProcess(*seat, self.request.gpu, self.rng)
             try:
-                self._prepare(worker)
+                open_worker(worker, self.request)
             except BackendAbsent as absent:
                 worker.kill()
                 raise CaseError("failed", str(absent)) from None
@@ -360,7 +319,7 @@ class Execution:
         if worker is None:
             return {}
         try:
-            reading: dict[str, float] = worker.ask(self.request.timeout, do="canary")
+            reading: dict[str, float] = worker.ask(do="canary")
         except CaseError:
             return {}
         return reading
@@ -377,12 +336,8 @@ def _groups(cases: Sequence[CaseLine]) -> list[list[CaseLine]]:
     found: dict[tuple[str, str], list[CaseLine]] = {}
     for case in cases:
         if case.skipped is None:
-            found.setdefault((case.suite, _work(case)), []).append(case)
+            found.setdefault((case.suite, work_of(case)), []).append(case)
     return list(found.values())
-
-
-def _work(case: CaseLine) -> str:
-    return case.id.rpartition("/")[0]
 
 
 def _seat(case: CaseLine) -> Seat:

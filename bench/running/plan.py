@@ -3,13 +3,14 @@
 import difflib
 import fnmatch
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from bench.backends import backends
 from bench.errors import RequestError
 from bench.measuring.sampling import Budget
+from bench.names import choose
 from bench.results.schema import CaseLine
 from bench.running.probe import Probe
 from bench.suites import Suite
@@ -91,16 +92,6 @@ class RunRequest:
         """Rebuild the request of a run file."""
         known = {k: v for k, v in settings.items() if k in cls.__dataclass_fields__}
         return cls(**known)
-
-
-def choose(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
-    """Raise RequestError with a suggestion for the first name that is not known."""
-    known = sorted(known)
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"known are: {', '.join(known)}"
-            raise RequestError(f"unknown {kind} {name!r}; {hint}")
 
 
 def choose_suites(names: Sequence[str], known: Mapping[str, Suite]) -> list[Suite]:

@@ -13,8 +13,9 @@ from typing import Any
 import bench
 from bench import catalog
 from bench.backends import backends
+from bench.cores import allowed_cores
 from bench.errors import RequestError
-from bench.machine import allowed_cores, capture, default_label
+from bench.machine import capture, default_label
 from bench.results.reading import RunLines, read_lines
 from bench.results.schema import (
     SCHEMA,

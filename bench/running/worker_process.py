@@ -16,6 +16,7 @@ from bench.catalog import PACKAGE
 from bench.errors import BackendAbsent, CaseError, WorkerError
 
 START_SECONDS: Final = 120.0  # importing PyTorch from a cold disk, opening a CUDA context
+CHORE_SECONDS: Final = 600.0  # drawing the inputs of the largest cases takes minutes
 END_SECONDS: Final = 5.0
 PADDING_BYTES: Final = 4096
 THREAD_VARIABLES: Final = (
@@ -75,7 +76,7 @@ class WorkerProcess:
                     f" {self.threads} were asked for",
                 )
 
-    def ask(self, timeout: float, **message: Any) -> Any:
+    def ask(self, *, timeout: float = CHORE_SECONDS, **message: Any) -> Any:
         """Send one message and wait for its answer."""
         self.send(**message)
         return self.receive(timeout)

@@ -1,0 +1,97 @@
+"""The inputs of every case: drawn once, by a process that times nothing, for all workers."""
+
+import random
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+from bench.cores import available_memory
+from bench.errors import CaseError, RequestError, WorkerError
+from bench.results.schema import CaseLine
+from bench.running.plan import RunRequest
+from bench.running.worker_process import WorkerProcess
+
+KEEP_BYTES: Final = 512 * 2**20  # larger files are drawn again in each block, not kept
+MEMORY_SHARE: Final = 0.9
+SPARE_BYTES: Final = 2**30  # of the disk, left for others
+
+
+class Inputs:
+    """Draws and keeps what workers read: inputs, inputs unlike them, and the reference."""
+
+    def __init__(self, request: RunRequest, cores: int, rng: random.Random) -> None:
+        self.request = request
+        self.cores = cores
+        self.rng = rng
+        self.scratch = Path(tempfile.mkdtemp(prefix="bench-"))
+        self._worker: WorkerProcess | None = None
+        self._drawn: dict[str, dict[str, Any]] = {}
+
+    def draw(self, case: CaseLine, digest: str | None) -> dict[str, Any]:
+        """Return where the files of `case` lie, as `bench.measuring.reference.Drawn` does.
+
+        Raises:
+            CaseError: They cannot be drawn.
+            RequestError: Their digest is not `digest`, that of the run being resumed.
+        """
+        work = work_of(case)
+        if work not in self._drawn:
+            drawn = self._ask(case, self.scratch / str(len(list(self.scratch.iterdir()))))
+            if digest is not None and digest != drawn["digest"]:
+                raise RequestError(
+                    f"{case.id}: the inputs are not those of the run being resumed (another version"
+                    " of bench or NumPy?); start a new run"
+                )
+            self._drawn[work] = drawn
+        return self._drawn[work]
+
+    def release(self, case: CaseLine) -> None:
+        """Remove the files of `case` if they are too large to keep until the next block."""
+        drawn = self._drawn[work_of(case)]
+        if drawn["total_bytes"] > KEEP_BYTES:
+            del self._drawn[work_of(case)]
+            for name in (drawn["inputs"], drawn["decoy"], drawn["reference"]["path"]):
+                Path(name).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """End the process and remove every file."""
+        if self._worker is not None:
+            self._worker.kill()
+        self._worker = None
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def _ask(self, case: CaseLine, folder: Path) -> dict[str, Any]:
+        if shutil.disk_usage(self.scratch).free < SPARE_BYTES:
+            raise CaseError(
+                "failed", f"no room for inputs in {self.scratch.parent}; point TMPDIR to a disk"
+            )
+        if self._worker is None:
+            self._worker = WorkerProcess("numpy", self.cores, None, self.rng)
+            open_worker(self._worker, self.request)
+        try:
+            drawn: dict[str, Any] = self._worker.ask(
+                do="draw",
+                workload=case.workload,
+                dims=case.sizes,
+                phase=case.phase,
+                dtype=case.dtype,
+                seed=self.request.seed,
+                folder=str(folder),
+            )
+        except WorkerError:
+            self._worker = None
+            raise
+        return drawn
+
+
+def open_worker(worker: WorkerProcess, request: RunRequest) -> None:
+    """Open a worker's backend within the memory that there is, and load the workloads."""
+    memory = available_memory()
+    worker.open(None if memory is None else int(MEMORY_SHARE * memory))
+    worker.ask(do="load", kernels=list(request.kernels))
+
+
+def work_of(case: CaseLine) -> str:
+    """Return the id without the backend: what is computed, wherever."""
+    return case.id.rpartition("/")[0]

@@ -1,0 +1,382 @@
+"""The order of a run, with workers that answer from a script instead of measuring."""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+import pytest
+
+from bench import catalog
+from bench.backends import backends
+from bench.errors import CaseError, RequestError, WorkerError
+from bench.results.schema import BlockLine, CaseLine, OutcomeLine, WorkerLine
+from bench.running import execute, inputs
+from bench.running.execute import Event, Execution, Note, Progress, Started
+from bench.running.plan import RunRequest, make_plan
+from bench.running.probe import Probe
+
+SECONDS = {"numpy": 2e-3, "torch-cpu": 1e-3}
+Script = Callable[["ScriptedWorker", dict[str, Any]], dict[str, Any] | None]
+
+
+class ScriptedWorker:
+    """Answers like a worker; `script` may answer a `measure` instead, or raise."""
+
+    log: ClassVar[list[tuple[str, str]]] = []
+    alive: ClassVar[set["ScriptedWorker"]] = set()
+    script: ClassVar[Script | None] = None
+    slowness: ClassVar[float] = 1.0
+
+    def __init__(self, backend: str, threads: int, gpu: str | None, rng: random.Random) -> None:
+        self.backend = backend
+        self.layout = {"hash_seed": rng.randrange(100), "padding": 0}
+        self.description: dict[str, Any] = {}
+        ScriptedWorker.alive.add(self)
+        self.log.append(("start", backend))
+
+    def open(self, memory_limit: int | None) -> None:
+        self.log.append(("open", self.backend))
+
+    def ask(self, *, timeout: float = 600.0, **message: Any) -> Any:
+        assert self in ScriptedWorker.alive
+        return getattr(self, f"do_{message['do']}")(message)
+
+    def do_load(self, message: dict[str, Any]) -> None:
+        assert message["kernels"] == []
+
+    def do_draw(self, message: dict[str, Any]) -> dict[str, Any]:
+        self.log.append(("draw", str(message["dims"])))
+        return {
+            "inputs": "i",
+            "decoy": "d",
+            "reference": {"kind": "full", "path": "r"},
+            "digest": "abc",
+            "total_bytes": 10,
+        }
+
+    def do_peaks(self, message: dict[str, Any]) -> dict[str, float]:
+        self.log.append(("peaks", self.backend))
+        return {**dict.fromkeys(message["dtypes"], 100e9), "bytes": 20e9}
+
+    def do_canary(self, message: dict[str, Any]) -> dict[str, float]:
+        return {"product": 1e-3, "copy": 2e-3}
+
+    def do_measure(self, message: dict[str, Any]) -> dict[str, Any]:
+        order = message["order"]
+        self.log.append(("measure", f"{self.backend} {order['dims']['n']}"))
+        if ScriptedWorker.script is not None:
+            answer = ScriptedWorker.script(self, order)
+            if answer is not None:
+                return answer
+        return reply(SECONDS[self.backend] * self.slowness)
+
+    def close(self) -> None:
+        ScriptedWorker.alive.discard(self)
+
+    kill = close
+
+
+def reply(seconds: float, **changes: Any) -> dict[str, Any]:
+    return {
+        "seconds": [seconds] * 5,
+        "calls_per_sample": 8,
+        "warmup_calls": 3,
+        "first_call_seconds": seconds,
+        "host_seconds": [seconds],
+        "relative_error": 1e-7,
+        "peak_bytes": 100,
+        "worked_seconds": 0.1,
+        "notes": [],
+        "disturbances": [],
+        **changes,
+    }
+
+
+@pytest.fixture(autouse=True)
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(execute, "WorkerProcess", ScriptedWorker)
+    monkeypatch.setattr(inputs, "WorkerProcess", ScriptedWorker)
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(ScriptedWorker, "log", [])
+    monkeypatch.setattr(ScriptedWorker, "script", None)
+    monkeypatch.setattr(ScriptedWorker, "slowness", 1.0)
+    yield
+    assert not ScriptedWorker.alive, "a worker was left behind"
+    ScriptedWorker.alive.clear()
+
+
+def request(**changes: Any) -> RunRequest:
+    fields: dict[str, Any] = {"suites": ["matmul"], "sizes": {"n": [32, 64, 128]}, "blocks": 2}
+    return RunRequest(**{**fields, **changes})
+
+
+def plan(asked: RunRequest) -> list[CaseLine]:
+    probes = {name: Probe(name) for name in backends()}
+    for name in ("cupy", "torch-cuda"):
+        probes[name] = Probe(name, absent=("no GPU is here", "buy one"))
+    return make_plan(asked, catalog.suites(), catalog.workloads(), probes, 2)
+
+
+def execution(asked: RunRequest | None = None, progress: Progress | None = None) -> Execution:
+    asked = asked or request()
+    return Execution(asked, plan(asked), catalog.workloads(), 2, progress)
+
+
+def measured(events: list[Event]) -> list[BlockLine]:
+    return [event for event in events if isinstance(event, BlockLine)]
+
+
+def test_every_case_is_measured_once_in_every_block() -> None:
+    events = list(execution().lines())
+    counts = Counter((line.case, line.block) for line in measured(events))
+    assert len(counts) == 3 * 2 * 2
+    assert set(counts.values()) == {1}
+
+
+def test_each_block_has_fresh_workers_and_the_inputs_are_drawn_once() -> None:
+    list(execution().lines())
+    assert Counter(ScriptedWorker.log)["start", "torch-cpu"] == 2
+    assert Counter(ScriptedWorker.log)["start", "numpy"] == 2 + 1  # one more draws
+    assert [what for what, _ in ScriptedWorker.log].count("draw") == 3
+
+
+def test_the_backends_of_the_same_work_follow_each_other_in_random_order() -> None:
+    asked = request(sizes={"n": list(range(32, 72))}, blocks=1)
+    list(execution(asked).lines())
+    order = [text.split() for what, text in ScriptedWorker.log if what == "measure"]
+    pairs = list(zip(order[::2], order[1::2], strict=True))
+    assert all(a[1] == b[1] and a[0] != b[0] for a, b in pairs)
+    first = Counter(a[0] for a, _ in pairs)
+    assert 8 <= first["numpy"] <= 32, "the order within a pair is not random"
+    assert [int(a[1]) for a, _ in pairs] != sorted(int(a[1]) for a, _ in pairs)
+
+
+def test_the_same_seed_gives_the_same_order() -> None:
+    def order(seed: int) -> list[str]:
+        ScriptedWorker.log.clear()
+        list(execution(request(seed=seed)).lines())
+        return [text for what, text in ScriptedWorker.log if what == "measure"]
+
+    assert order(1) == order(1)
+    assert order(1) != order(2)
+
+
+def test_calls_per_sample_is_fixed_by_the_first_block() -> None:
+    given: list[int | None] = []
+
+    def script(_worker: ScriptedWorker, order: dict[str, Any]) -> None:
+        given.append(order["calls_per_sample"])
+
+    ScriptedWorker.script = staticmethod(script)
+    list(execution().lines())
+    assert given[:6] == [None] * 6
+    assert given[6:] == [8] * 6
+
+
+def test_a_throttled_device_discards_the_pair_blind_to_which_side_it_hit() -> None:
+    hits = {"left": 1}
+
+    def script(worker: ScriptedWorker, order: dict[str, Any]) -> dict[str, Any] | None:
+        if worker.backend == "numpy" and order["dims"]["n"] == 64 and hits["left"]:
+            hits["left"] -= 1
+            return reply(9.0, disturbances=["throttled: hardware slowdown"])
+        return None
+
+    ScriptedWorker.script = staticmethod(script)
+    lines = measured(list(execution(request(blocks=1)).lines()))
+    pair = {line.case.rpartition("/")[2]: line for line in lines if "n=64" in line.case}
+    assert pair["numpy"].seconds == [2e-3] * 5, "the throttled samples were kept"
+    for line in pair.values():
+        assert line.notes == ["discarded: throttled: hardware slowdown"]
+    times = Counter(text for what, text in ScriptedWorker.log if what == "measure")
+    assert times["numpy 64"] == times["torch-cpu 64"] == 2
+    assert times["numpy 32"] == times["torch-cpu 32"] == 1
+
+
+def test_a_disturbance_that_does_not_end_is_kept_and_named() -> None:
+    def script(worker: ScriptedWorker, order: dict[str, Any]) -> dict[str, Any] | None:
+        disturbed = order["dims"]["n"] == 64 and worker.backend == "numpy"
+        return reply(1e-3, disturbances=["steal"]) if disturbed else None
+
+    ScriptedWorker.script = staticmethod(script)
+    lines = measured(list(execution(request(blocks=1)).lines()))
+    notes = {line.case: line.notes for line in lines if "n=64" in line.case}
+    assert notes["matmul/n=64/call/float32/numpy"] == [
+        "discarded: steal",
+        "discarded: steal",
+        "disturbed: steal",
+    ]
+    times = Counter(text for what, text in ScriptedWorker.log if what == "measure")
+    assert times["numpy 64"] == 1 + execute.RETRIES
+
+
+def test_measuring_again_is_bounded_for_the_whole_block() -> None:
+    def script(_worker: ScriptedWorker, _order: dict[str, Any]) -> dict[str, Any]:
+        return reply(1e-3, disturbances=["a neighbour"])
+
+    ScriptedWorker.script = staticmethod(script)
+    asked = request(sizes={"n": list(range(40, 80))}, blocks=1)
+    list(execution(asked).lines())
+    times = sum(what == "measure" for what, _ in ScriptedWorker.log)
+    assert times == 2 * (40 + 10), "a quarter of the groups may be repeated"
+
+
+def test_ten_times_the_declared_flops_ends_as_implausible() -> None:
+    def script(worker: ScriptedWorker, order: dict[str, Any]) -> dict[str, Any] | None:
+        n = order["dims"]["n"]
+        return reply(2 * n**3 / 1e12) if worker.backend == "numpy" and n == 128 else None
+
+    ScriptedWorker.script = staticmethod(script)
+    events = list(execution().lines())
+    (outcome,) = [event for event in events if isinstance(event, OutcomeLine)]
+    assert outcome.status == "implausible"
+    assert outcome.case == "matmul/n=128/call/float32/numpy"
+    assert "1000 GFLOP/s" in outcome.reason
+    assert not [line for line in measured(events) if line.case == outcome.case]
+
+
+def test_the_peak_is_measured_again_before_a_number_is_refused() -> None:
+    readings = iter([50e9, 50e9, 60e9, 70e9, 100e9])
+
+    def peaks(self: ScriptedWorker, message: dict[str, Any]) -> dict[str, float]:
+        return {"float32": next(readings), "bytes": 20e9}
+
+    def script(_worker: ScriptedWorker, order: dict[str, Any]) -> dict[str, Any]:
+        return reply(2 * order["dims"]["n"] ** 3 / 90e9)
+
+    ScriptedWorker.script = staticmethod(script)
+    original = ScriptedWorker.do_peaks
+    ScriptedWorker.do_peaks = peaks  # type: ignore[method-assign]
+    try:
+        events = list(execution(request(blocks=1)).lines())
+    finally:
+        ScriptedWorker.do_peaks = original  # type: ignore[method-assign]
+    assert len(measured(events)) == 6
+    assert next(readings, None) is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CaseError("failed", "ValueError: no"),
+        CaseError("out_of_memory", "no memory"),
+        WorkerError("crashed", "SIGSEGV"),
+        WorkerError("timed_out", "no answer within 5 s"),
+    ],
+)
+def test_a_case_that_fails_costs_only_itself(error: CaseError) -> None:
+    def script(worker: ScriptedWorker, order: dict[str, Any]) -> None:
+        if worker.backend == "numpy" and order["dims"]["n"] == 64:
+            if isinstance(error, WorkerError):
+                worker.kill()
+            raise error
+
+    ScriptedWorker.script = staticmethod(script)
+    events = list(execution().lines())
+    (outcome,) = [event for event in events if isinstance(event, OutcomeLine)]
+    assert (outcome.case, outcome.status) == ("matmul/n=64/call/float32/numpy", error.status)
+    assert len(measured(events)) == 2 * 5
+    times = Counter(text for what, text in ScriptedWorker.log if what == "measure")
+    assert times["numpy 64"] == 1, "it was tried again in the next block"
+
+
+def test_inputs_that_cannot_be_drawn_fail_the_work_on_every_backend(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def draw(self: ScriptedWorker, message: dict[str, Any]) -> dict[str, Any]:
+        if message["dims"] == {"n": 64}:
+            raise CaseError("failed", "ValueError: inputs")
+        return original(self, message)
+
+    original = ScriptedWorker.do_draw
+    monkeypatch.setattr(ScriptedWorker, "do_draw", draw)
+    events = list(execution().lines())
+    outcomes = [event for event in events if isinstance(event, OutcomeLine)]
+    assert len(outcomes) == 2
+    assert len(measured(events)) == 2 * 4
+
+
+def test_a_resumed_run_measures_only_what_is_missing() -> None:
+    whole = measured(list(execution().lines()))
+    progress = Progress()
+    for line in whole[:7]:
+        progress.add(line)
+    ScriptedWorker.log.clear()
+    rest = measured(list(execution(progress=progress).lines()))
+    together = Counter((line.case, line.block) for line in [*whole[:7], *rest])
+    assert set(together.values()) == {1}
+    assert len(together) == 12
+
+
+def test_a_resumed_run_refuses_other_inputs() -> None:
+    whole = measured(list(execution().lines()))
+    progress = Progress()
+    for line in whole[:6]:
+        line.input_digest = "other"
+        progress.add(line)
+    with pytest.raises(RequestError, match="start a new run"):
+        list(execution(progress=progress).lines())
+
+
+def test_minutes_go_through_every_case_before_the_second_block(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def script(_worker: ScriptedWorker, _order: dict[str, Any]) -> None:
+        now[0] += 10.0
+
+    ScriptedWorker.script = staticmethod(script)
+    run = execution(request(minutes=3.0, blocks=None))
+    lines = measured(list(run.lines()))
+    assert {line.block for line in lines} == {0, 1, 2}
+    assert Counter(line.block for line in lines) == {0: 6, 1: 6, 2: 6}
+    assert run.unreached == "not reached within --minutes 3"
+    assert now[0] == 180.0
+
+
+def test_minutes_too_short_for_one_pass_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def script(_worker: ScriptedWorker, _order: dict[str, Any]) -> None:
+        now[0] += 50.0
+
+    ScriptedWorker.script = staticmethod(script)
+    run = execution(request(minutes=1.0, blocks=None))
+    assert len(measured(list(run.lines()))) == 2
+    assert run.unreached is not None
+
+
+def test_a_block_ends_with_the_canary_of_each_worker() -> None:
+    events = list(execution().lines())
+    lines = [event for event in events if isinstance(event, WorkerLine)]
+    assert Counter(line.backend for line in lines) == {"numpy": 2, "torch-cpu": 2}
+    assert all(len(line.canary) == 2 for line in lines)
+
+
+def test_a_backend_that_does_not_open_is_told_and_its_cases_fail(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(self: ScriptedWorker, memory_limit: int | None) -> None:
+        if self.backend == "torch-cpu":
+            raise CaseError("failed", "libgomp runs 64 threads where 2 were asked for")
+
+    monkeypatch.setattr(ScriptedWorker, "open", refuse)
+    events = list(execution().lines())
+    assert any(isinstance(event, Note) and "64 threads" in event.text for event in events)
+    outcomes = [event for event in events if isinstance(event, OutcomeLine)]
+    assert {outcome.case.rpartition("/")[2] for outcome in outcomes} == {"torch-cpu"}
+    assert len(outcomes) == 3
+
+
+def test_the_workers_end_when_the_reader_goes_away() -> None:
+    lines = execution().lines()
+    for event in lines:
+        if isinstance(event, Started):
+            break
+    lines.close()  # type: ignore[attr-defined]
+    assert not ScriptedWorker.alive

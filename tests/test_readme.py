@@ -1,0 +1,90 @@
+"""The documentation is executed: what it tells a newcomer to type works."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import bench as library
+from tests.commands import ROOT, bench
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(?:sh|bash|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    """Return every `bench ...` line of every shell block in the documentation."""
+    found = []
+    for document in DOCUMENTS:
+        for block in BLOCK.findall(document.read_text()):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = line.strip().removeprefix("$ ")
+                if words.startswith("bench "):
+                    found.append(words)
+    return list(dict.fromkeys(found))
+
+
+def is_quick(words: list[str]) -> bool:
+    """Tell whether a command ends at once; a run is tried as a dry run."""
+    return words[0] in ("list", "doctor", "report") or "--help" in words
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a run file of the name that the documentation uses."""
+    place = tmp_path_factory.mktemp("reader")
+    content = (ROOT / "tests" / "data" / "run_schema1.jsonl").read_text()
+    (place / "results").mkdir()
+    (place / "results" / "mine.jsonl").write_text(content)
+    return place
+
+
+def test_there_are_commands_to_try() -> None:
+    assert len(commands()) >= 6
+
+
+@pytest.mark.parametrize("line", commands())
+def test_every_command_of_the_documentation_works(line: str, folder: Path) -> None:
+    if re.search(r"[|>]|\$\(|\bssh\b|--resume|--kernels", line):
+        pytest.skip("needs a shell, another machine, or a file of the reader's own")
+    words = shlex.split(line)[1:]
+    if words[0] == "run":
+        words.append("--dry-run")
+    assert is_quick(words) or words[-1] == "--dry-run"
+    done = bench(*words, cwd=folder)
+    allowed = {0, 1} if words[0] == "doctor" else {0}
+    assert done.returncode in allowed, done.stderr
+
+
+def test_the_python_of_the_readme_works(folder: Path) -> None:
+    text = (ROOT / "README.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert 'bench.load("results/mine.jsonl")' in code
+    code = code.replace("results/mine.jsonl", str(folder / "results" / "mine.jsonl"))
+    names: dict[str, object] = {"bench": library}
+    exec(compile(code, "README.md", "exec"), names)
+    assert len(names["frame"]) > 0  # type: ignore[arg-type]
+
+
+def test_every_local_link_leads_somewhere() -> None:
+    for document in [*DOCUMENTS, *ROOT.glob("*/README.md"), ROOT / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text()):
+            if not target.startswith("http"):
+                assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_the_workload_of_the_documentation_runs(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "adding-a-workload.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "softmax.py").write_text(code)
+    done = bench(
+        *("run", "--suite", "matmul", "--kernels", "mine", "--only", "softmax/*"),
+        *("--preset", "quick", "--blocks", "1", "--max-seconds", "0.02", "--output", "run.jsonl"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    statuses = {m.backend: m.status for m in library.load(tmp_path / "run.jsonl").measurements}
+    assert statuses["numpy"] == "ok"
+    assert statuses["torch-cpu"] in ("ok", "skipped")
