@@ -1,4 +1,5 @@
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -120,11 +121,13 @@ def test_a_backend_describes_itself_as_its_library_does(opened: Opened) -> None:
 
 
 def test_pytorch_runs_the_threads_it_was_given_at_full_precision() -> None:
-    described = torch_backend().describe()
-    assert described["threadpools"][0]["num_threads"] == 1
+    backend = torch_backend()
+    for threads in (3, 1):  # opening it a second time does no harm
+        backend.open(threads, None)
+        described = backend.describe()
+        assert described["threadpools"][0]["num_threads"] == threads
     assert described["float32_matmul_precision"] == "highest"
     assert described["cudnn_allow_tf32"] is False
-    torch_backend().open(1, None)  # a second time does no harm
 
 
 @pytest.mark.parametrize(
@@ -180,7 +183,7 @@ def fake_module(monkeypatch: pytest.MonkeyPatch, name: str, **contents: Any) -> 
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setitem(sys.modules, name, None)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, name, None)
 
 
 def absence(backend: Backend) -> tuple[str, str]:
@@ -236,6 +239,7 @@ def test_cupy_is_not_installed_and_would_be_of_no_use(monkeypatch: pytest.Monkey
 
 def fake_torch(
     monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
     *,
     cuda: str | None = "13.0",
     hip: str | None = None,
@@ -243,17 +247,20 @@ def fake_torch(
     devices: int = 1,
 ) -> None:
     """Install a PyTorch that has no more than what opening a GPU needs."""
+    build = {"__version__": "2.13.0+fake", "cuda": cuda, "hip": hip}
+    (folder / "version.py").write_text(
+        "".join(f"{key} = {value!r}\n" for key, value in build.items())
+    )
 
     def start() -> None:
         if init is not None:
             raise init
 
     flags = SimpleNamespace(allow_tf32=True, benchmark=True)
-    fake_module(
+    module = fake_module(
         monkeypatch,
         "torch",
-        __version__="2.13.0+fake",
-        version=SimpleNamespace(cuda=cuda, hip=hip),
+        version=SimpleNamespace(**build),
         backends=SimpleNamespace(cudnn=flags),
         cuda=SimpleNamespace(
             init=start, device_count=lambda: devices, set_device=lambda device: None
@@ -264,19 +271,22 @@ def fake_torch(
         device=lambda *names: names,
         zeros=lambda count, device: None,
     )
+    module.__spec__ = ModuleSpec("torch", None, origin=str(folder / "__init__.py"))
 
 
 @pytest.mark.usefixtures("gpu")
-def test_pytorch_with_cuda_and_a_gpu_opens(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_torch(monkeypatch)
-    backend = TorchCuda()
+def test_pytorch_with_cuda_and_a_gpu_opens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake_torch(monkeypatch, tmp_path)
+    backend: Any = TorchCuda()
     backend.open(1, None)
     assert backend.target == ("cuda", 0)
 
 
 @pytest.mark.usefixtures("gpu")
-def test_a_pytorch_without_cuda_on_a_machine_with_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_torch(monkeypatch, cuda=None)
+def test_a_pytorch_without_cuda_on_a_machine_with_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake_torch(monkeypatch, tmp_path, cuda=None)
     reason, remedy = absence(TorchCuda())
     assert reason == "this PyTorch (2.13.0+fake) is built without CUDA"
     assert remedy == torch.CUDA_REMEDY
@@ -284,30 +294,36 @@ def test_a_pytorch_without_cuda_on_a_machine_with_a_gpu(monkeypatch: pytest.Monk
 
 @pytest.mark.usefixtures("no_gpu")
 def test_a_pytorch_without_cuda_on_a_machine_without_a_gpu(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    fake_torch(monkeypatch, cuda=None)
+    fake_torch(monkeypatch, tmp_path, cuda=None)
     reason, remedy = absence(TorchCuda())
     assert reason.endswith("is built without CUDA, and no NVIDIA GPU is in this machine")
     assert remedy.startswith("on a machine with an NVIDIA GPU: ")
 
 
 @pytest.mark.usefixtures("no_gpu")
-def test_a_pytorch_with_cuda_on_a_machine_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_torch(monkeypatch)
+def test_a_pytorch_with_cuda_on_a_machine_without_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake_torch(monkeypatch, tmp_path)
     assert absence(TorchCuda()) == NO_GPU
 
 
 @pytest.mark.usefixtures("gpu")
-def test_a_pytorch_for_rocm_does_not_pass_for_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_torch(monkeypatch, cuda=None, hip="6.4")
+def test_a_pytorch_for_rocm_does_not_pass_for_cuda(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake_torch(monkeypatch, tmp_path, cuda=None, hip="6.4")
     assert "is built for ROCm" in absence(TorchCuda())[0]
 
 
 @pytest.mark.usefixtures("gpu")
-def test_a_driver_that_is_too_old_for_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_that_is_too_old_for_pytorch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     old = RuntimeError("The NVIDIA driver on your system is too old (found 11040).\nPlease update")
-    fake_torch(monkeypatch, init=old)
+    fake_torch(monkeypatch, tmp_path, init=old)
     reason, remedy = absence(TorchCuda())
     assert reason == (
         "CUDA 13.0 does not start: The NVIDIA driver on your system is too old (found 11040)."
@@ -316,8 +332,8 @@ def test_a_driver_that_is_too_old_for_pytorch(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.usefixtures("gpu")
-def test_a_gpu_that_cuda_does_not_see(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_torch(monkeypatch, devices=0)
+def test_a_gpu_that_cuda_does_not_see(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake_torch(monkeypatch, tmp_path, devices=0)
     fake_cupy(monkeypatch, devices=0)
     for backend in (TorchCuda(), CupyBackend()):
         reason, remedy = absence(backend)
@@ -336,6 +352,7 @@ def fake_cupy(
     product: Exception | None = None,
 ) -> None:
     """Install a CuPy that has no more than what opening a GPU needs."""
+    monkeypatch.setenv("CUPY_TF32", "1")
 
     def count() -> int:
         if isinstance(devices, Exception):
@@ -359,12 +376,11 @@ def fake_cupy(
 
 @pytest.mark.usefixtures("gpu")
 def test_cupy_with_a_gpu_opens_at_full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUPY_TF32", "1")
     fake_cupy(monkeypatch)
     backend = CupyBackend()
     backend.open(1, None)
     assert backend.namespace is sys.modules["cupy"]
-    assert cupy.os.environ["CUPY_TF32"] == "0"  # type: ignore[attr-defined]
+    assert os.environ["CUPY_TF32"] == "0"
 
 
 @pytest.mark.usefixtures("no_gpu")

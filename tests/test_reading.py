@@ -90,7 +90,7 @@ def test_a_file_of_schema_1_reads_as_it_always_did() -> None:
     assert found.header.machine["cpu"]["cores_allowed"] == 2
     assert found.remarks == []
     assert found.end is not None
-    assert found.end.counts == {"ok": 3, "skipped": 1, "timed_out": 1, "crashed": 1}
+    assert found.end.counts == {"ok": 5, "skipped": 1, "timed_out": 1, "crashed": 1}
     assert len(found.workers) == 6
     fast = by_id["matmul/n=1024/call/float32/torch-cpu"]
     assert fast.seconds is not None
@@ -99,6 +99,7 @@ def test_a_file_of_schema_1_reads_as_it_always_did() -> None:
     assert fast.flops_per_second == pytest.approx(300.7e9, rel=1e-3)
     assert [len(b.seconds) for b in fast.blocks] == [5, 5, 5]
     assert fast.unknown["energy_joules"]
+    assert by_id["matmul/n=64/call/float32/numpy"].peak_bytes is None
     norm = by_id["batch_norm/resnet50.3,batch=8/forward/float32/torch-cpu"]
     assert (norm.batch, norm.size, norm.flops) == (8, "resnet50.3,batch=8", None)
     assert norm.flags == ["no_steady_state"]
@@ -148,7 +149,7 @@ def test_a_removed_measurement_line_is_remarked(read: Callable[..., Run]) -> Non
     lines = FIXTURE.read_text(encoding="utf-8").splitlines()
     found = read(*lines[:-2], lines[-1])
     assert found.remarks[0].endswith("run.jsonl: 1 measurement lines were removed")
-    assert len(found.measurements) == 6
+    assert len(found.measurements) == 8
 
 
 def test_a_header_alone_is_a_run_that_ended_early(read: Callable[..., Run]) -> None:
@@ -200,6 +201,12 @@ def test_zeros_at_the_end_as_a_power_cut_leaves_them_are_a_cut(tmp_path: Path) -
     found = read_run(path)
     assert found.measurements == [MEASUREMENT]
     assert "line 3: cut short" in found.remarks[0]
+
+
+def test_a_last_line_nested_too_deeply_is_no_cut(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    path.write_text(f'{HEADER}\n{{"kind":"later","x":{NESTED}}}', encoding="utf-8")
+    assert "line 2: nested too deeply" in complaint(path)
 
 
 def test_what_a_resumed_run_keeps_is_kept_to_the_byte(tmp_path: Path) -> None:
@@ -478,6 +485,12 @@ def test_a_device_is_refused_without_reading_it(path: str) -> None:
     if stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - follows what standard input is
         pytest.skip("standard input is a file here")
     assert "not a regular file" in complaint(path)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="only Linux has such files")
+def test_a_file_is_read_up_to_the_length_that_it_had_at_the_beginning() -> None:
+    # The kernel says 0 for what it makes up while it is read, some of it without an end.
+    assert "empty" in complaint("/proc/self/status")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")

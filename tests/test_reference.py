@@ -69,11 +69,12 @@ def test_another_request_draws_other_bits(tmp_path: Path, change: dict[str, Any]
     assert Path(same.inputs).read_bytes() != Path(other.inputs).read_bytes()
 
 
-def test_the_dtype_changes_the_rounding_and_not_the_numbers(tmp_path: Path) -> None:
-    double, single = drawn(tmp_path / "double"), drawn(tmp_path / "single", "float32")
-    for exact, rounded in zip(arrays(double.inputs), arrays(single.inputs), strict=True):
-        assert rounded.dtype == "float32"
-        assert np.array_equal(rounded, exact.astype("float32"))
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_the_dtype_changes_the_rounding_and_not_the_numbers(tmp_path: Path, dtype: str) -> None:
+    double, less = drawn(tmp_path / "double"), drawn(tmp_path / "less", dtype)
+    for exact, rounded in zip(arrays(double.inputs), arrays(less.inputs), strict=True):
+        assert rounded.dtype == dtype
+        assert np.array_equal(rounded, exact.astype(dtype))
 
 
 def test_the_decoy_looks_like_the_inputs_and_is_not_them(tmp_path: Path) -> None:

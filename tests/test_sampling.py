@@ -110,7 +110,7 @@ def test_a_case_that_settles_late_is_steady_in_the_end() -> None:
 
 def test_a_call_over_a_second_warms_up_once() -> None:
     stopwatch = watch(FakeCpu(), 1.01)
-    assert warm_up(stopwatch, Budget()).steady
+    assert warm_up(stopwatch, Budget(warmup_seconds=5.0)).steady
     assert stopwatch.calls == 1
 
 

@@ -61,7 +61,7 @@ def require_right(error: float, dtype: str, factor: float) -> None:
     if error <= limit:
         return
     if not math.isfinite(error):
-        reason = "the output holds NaN or infinity, or was not written"
+        reason = "the output holds NaN or infinity, was not written, or should be zero and is not"
     else:
         reason = f"relative error {error:.2g} against float64; the limit of {dtype} is {limit:.2g}"
         if dtype == "float32" and error <= LIMITS["tf32"]:

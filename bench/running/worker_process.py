@@ -51,7 +51,8 @@ class WorkerProcess:
             # Ctrl-C reaches the parent alone, which then ends its workers in order.
             start_new_session=True,
         )
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def open(self, memory_limit: int | None) -> None:
         """Have it import its library.
@@ -119,16 +120,32 @@ class WorkerProcess:
         try:
             self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
-            self.kill()
+            self._end()
+        self._release()
 
     def kill(self) -> None:
         """End it now, with everything it started."""
+        self._end()
+        self._release()
+
+    def _end(self) -> None:
         if sys.platform == "win32":
             self._process.kill()
         else:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+    def _release(self) -> None:
+        """Close the pipes and the file of its error messages."""
+        self._reader.join(END_SECONDS)
+        files = [self._process.stdin, self._errors]
+        if not self._reader.is_alive():
+            files.append(self._process.stdout)
+        for file in files:
+            with contextlib.suppress(OSError):  # what was not sent is of no use any more
+                if file is not None:
+                    file.close()
 
     def _read(self) -> None:
         stdout: IO[bytes] | None = self._process.stdout
@@ -141,9 +158,11 @@ class WorkerProcess:
         try:
             code = self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
-            self.kill()
+            self._end()
             code = -signal.SIGKILL
-        return WorkerError("crashed", describe_exit(code, self._last_words()))
+        reason = describe_exit(code, self._last_words())
+        self._release()
+        return WorkerError("crashed", reason)
 
     def _last_words(self) -> str:
         self._errors.seek(0)
