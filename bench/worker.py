@@ -34,11 +34,11 @@ from bench.backends.base import Backend
 from bench.errors import BackendAbsent, CaseError
 from bench.measuring import memory, plausibility
 from bench.measuring.interference import rest
-from bench.measuring.measure import Order, failure, measure
+from bench.measuring.measure import Measuring, Order, failure
 from bench.measuring.reference import draw
 
 if TYPE_CHECKING:
-    from bench.workload import Workload
+    from bench.workload import Call, Workload
 
 PR_SET_PDEATHSIG = 1
 
@@ -49,6 +49,8 @@ class Worker:
     def __init__(self) -> None:
         self.backend: Backend | None = None
         self.workloads: dict[str, Workload] = {}
+        self.begun: dict[str, Measuring] = {}
+        self.canary: Call | None = None
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
         """Carry out one message; an error becomes a status and a reason."""
@@ -69,7 +71,10 @@ class Worker:
             memory.limit_to(memory_limit)
         chosen.open(threads, gpu)
         self.backend = chosen
-        return chosen.describe()
+        description = chosen.describe()
+        gc.collect()
+        gc.freeze()  # the library's own objects need not be looked at again
+        return description
 
     def do_load(self, kernels: list[str]) -> None:
         """Load the workloads, those of the user's folders too."""
@@ -84,14 +89,31 @@ class Worker:
         drawn = draw(self.backend.namespace, chosen, dims, phase, dtype, seed, Path(folder))
         return drawn.as_dict()
 
-    def do_measure(self, workload: str, phase: str, order: dict[str, Any]) -> dict[str, Any]:
-        """Measure one case; rest before answering, so that nobody else is disturbed."""
+    def do_begin(
+        self, case: str, workload: str, phase: str, order: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Verify a case and warm it up."""
         assert self.backend is not None
         parts = self.workloads[workload].phases[phase]
         prepare = parts.implementation(self.backend.library)
         if prepare is None:
             raise CaseError("skipped", f"{workload} has no version for {self.backend.library}")
-        return measure(self.backend, prepare, Order.from_dict(order))
+        if self.canary is None:
+            self.canary = plausibility.canary_product(self.backend)
+        self.begun[case] = Measuring(self.backend, prepare, Order.from_dict(order), self.canary)
+        return self.begun[case].begun()
+
+    def do_visit(self, case: str) -> dict[str, Any]:
+        """Take samples of a case."""
+        return self.begun[case].visit()
+
+    def do_finish(self, case: str) -> dict[str, Any]:
+        """Verify a case again and let it go."""
+        return self.begun.pop(case).finish()
+
+    def do_drop(self, case: str) -> None:
+        """Let a case go that failed."""
+        self.begun.pop(case, None)
 
     def do_peaks(self, dtypes: list[str]) -> dict[str, float]:
         """Measure the device's peaks."""
@@ -103,13 +125,14 @@ class Worker:
         assert self.backend is not None
         return plausibility.read_canary(self.backend, time.perf_counter)
 
-    def settle(self) -> None:
-        """Hold nothing and do nothing until the next message."""
-        gc.collect()
-        if self.backend is not None:
-            with contextlib.suppress(Exception):
-                self.backend.free()
-        memory.release()
+    def settle(self, done: str) -> None:
+        """Hold no more than is begun and do nothing until the next message."""
+        if done != "visit":
+            gc.collect()
+            if self.backend is not None:
+                with contextlib.suppress(Exception):
+                    self.backend.free()
+            memory.release()
         rest()
 
 
@@ -126,8 +149,10 @@ def serve(requests: TextIO, replies: TextIO) -> None:
     """Answer until the input ends."""
     worker = Worker()
     for line in requests:
-        reply = worker.answer(json.loads(line))
-        worker.settle()
+        message = json.loads(line)
+        done = message["do"]
+        reply = worker.answer(message)
+        worker.settle(done)
         replies.write(json.dumps(reply) + "\n")
         replies.flush()
 

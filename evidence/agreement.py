@@ -30,8 +30,7 @@ def main() -> int:
     from torch.utils.benchmark import Timer
 
     rng = random.Random(0)
-    budget = Budget(warmup_seconds=0.1, warmup_cap_seconds=0.2, sampling_seconds=SECONDS,
-                    sampling_cap_seconds=SECONDS, min_samples=5)  # fmt: skip
+    budget = Budget(warmup_seconds=0.1, warmup_cap_seconds=0.2)
     print(f"{threads} threads, {rounds} rounds")
     print(f"{'n':>6} {'bench':>12} {'torch.utils.benchmark':>22} {'ratio':>8}")
     missed = 0
@@ -46,7 +45,7 @@ def main() -> int:
             for tool in rng.sample(("ours", "theirs"), 2):
                 if tool == "ours":
                     warm_up(watch, budget)
-                    ours.append(statistics.median(take_samples(watch, calls, budget)[0]))
+                    ours.append(statistics.median(take_samples(watch, calls, SECONDS)))
                 else:
                     theirs.append(timer.blocked_autorange(min_run_time=SECONDS).median)
         ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))

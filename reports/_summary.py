@@ -7,13 +7,16 @@ from itertools import groupby
 
 from bench import units
 from bench.report import Request
-from bench.results.schema import Measurement, Run
+from bench.results.schema import Interval, Measurement, Run
 
 COLUMNS = ("size", "backend", "time", "95% interval", "rate", "vs best", "error", "notes")
 RIGHT = frozenset({2, 3, 4, 5, 6})
 """The columns that hold numbers."""
 
 FASTEST = "fastest"
+UNSURE = "~"
+"""Before a comparison that a repeat may turn, since the intervals overlap."""
+
 _PHASES = ("call", "forward", "forward_training", "backward", "input_gradient")
 
 
@@ -120,13 +123,13 @@ def _rows(group: Sequence[Measurement]) -> list[list[str]]:
     rows = []
     for _, same in groupby(group, key=lambda m: m.work):
         works = list(same)
-        times = [m.seconds.median for m in works if m.status == "ok" and m.seconds]
+        times = [m.seconds for m in works if m.status == "ok" and m.seconds]
         for i, m in enumerate(works):
             rows.append([m.size if i == 0 else "", m.place, *_numbers(m, times), _notes(m)])
     return rows
 
 
-def _numbers(m: Measurement, times: Sequence[float]) -> list[str]:
+def _numbers(m: Measurement, times: Sequence[Interval]) -> list[str]:
     """Return time, interval, rate, factor and error; a case that went wrong has no speed.
 
     Its status stands in place of the interval, which is wide enough for the longest one.
@@ -142,13 +145,26 @@ def _numbers(m: Measurement, times: Sequence[float]) -> list[str]:
         rate = units.rate(m.bytes_per_second, "B")
     else:
         rate = units.rate(m.flops_per_second, "FLOP")
+    return [units.seconds(time), interval, rate, _factor(m.seconds, times), error]
+
+
+def _factor(own: Interval, times: Sequence[Interval]) -> str:
+    """Say how far `own` is behind the fastest of the same work."""
     if len(times) < 2:
-        factor = "-"
-    elif time == min(times):
-        factor = FASTEST
-    else:
-        factor = f"{units.significant(time / min(times), 2)}x"
-    return [units.seconds(time), interval, rate, factor, error]
+        return "-"
+    best = min(times, key=lambda time: time.median)
+    if own.median == best.median:
+        sure = not any(_overlap(best, other) for other in times if other is not own)
+        return FASTEST if sure else UNSURE + FASTEST
+    factor = f"{units.significant(own.median / best.median, 2)}x"
+    return UNSURE + factor if _overlap(own, best) else factor
+
+
+def _overlap(one: Interval, other: Interval) -> bool:
+    """Tell whether the intervals overlap; those of one block are not known, and said to be so."""
+    if one.low is None or one.high is None or other.low is None or other.high is None:
+        return False
+    return one.low <= other.high and other.low <= one.high
 
 
 def _notes(m: Measurement) -> str:
@@ -188,8 +204,11 @@ def _name(m: Measurement) -> str:
     return m.id if m.suite == m.workload else f"{m.suite}: {m.id}"
 
 
-def remarks(run: Run) -> list[str]:
+def remarks(run: Run, shown: Sequence[Section]) -> list[str]:
     """Return what the reader of the numbers must know about the run as a whole."""
-    if run.end is None or not run.end.interrupted:
-        return run.remarks
-    return [*run.remarks, f"ended before everything was measured: {run.end.interrupted}"]
+    found = list(run.remarks)
+    if run.end is not None and run.end.interrupted:
+        found.append(f"ended before everything was measured: {run.end.interrupted}")
+    if any(cell.startswith(UNSURE) for section in shown for row in section.rows for cell in row):
+        found.append(f"{UNSURE} the interval overlaps that of the fastest: a repeat may differ")
+    return found

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import time
 import weakref
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +13,9 @@ from bench.backends.base import Backend, DeviceState
 from bench.backends.numpy import NumpyBackend
 from bench.backends.torch import TorchCpu
 from bench.measuring.exchange import HostArray
-from bench.workload import Call
+from bench.measuring.measure import Measuring, Order
+from bench.measuring.sampling import Clock
+from bench.workload import Call, Prepare
 
 
 class FakeClock:
@@ -185,3 +188,24 @@ def torch_backend() -> TorchCpu:
     backend = TorchCpu()
     backend.open(1, None)
     return backend
+
+
+def whole_block(
+    backend: Backend,
+    prepare: Prepare,
+    order: Order,
+    clock: Clock = time.perf_counter,
+    canary: Call = lambda: None,
+) -> dict[str, Any]:
+    """Begin a case, visit it as often as planned and finish it, as the parent has it done."""
+    measuring = Measuring(backend, prepare, order, canary, clock)
+    block: dict[str, Any] = {"seconds": [], "disturbances": [], **measuring.begun()}
+    notes: list[str] = []
+    for _ in range(block["visits"]):
+        seen = measuring.visit()
+        block["seconds"] += seen["seconds"]
+        block["disturbances"] += [d for d in seen["disturbances"] if d not in block["disturbances"]]
+        notes += [note for note in seen["notes"] if note not in notes]
+    finished = measuring.finish()
+    notes = [*finished.pop("notes"), *notes]
+    return {"host_seconds": block["seconds"], **block, **finished, "notes": notes}

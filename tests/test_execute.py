@@ -12,8 +12,8 @@ from bench import catalog
 from bench.backends import backends
 from bench.errors import CaseError, RequestError, WorkerError
 from bench.results.schema import BlockLine, CaseLine, OutcomeLine, WorkerLine
-from bench.running import execute, inputs
-from bench.running.execute import Event, Execution, Note, Progress, Started
+from bench.running import execute, inputs, seats
+from bench.running.execute import Event, Execution, Note, Progress, Working
 from bench.running.plan import RunRequest, make_plan
 from bench.running.probe import Probe
 
@@ -27,12 +27,13 @@ class ScriptedWorker:
     log: ClassVar[list[tuple[str, str]]] = []
     alive: ClassVar[set["ScriptedWorker"]] = set()
     script: ClassVar[Script | None] = None
-    slowness: ClassVar[float] = 1.0
+    visits: ClassVar[int] = 1
 
     def __init__(self, backend: str, threads: int, gpu: str | None, rng: random.Random) -> None:
         self.backend = backend
         self.layout = {"hash_seed": rng.randrange(100), "padding": 0}
         self.description: dict[str, Any] = {}
+        self.begun: dict[str, dict[str, Any]] = {}
         ScriptedWorker.alive.add(self)
         self.log.append(("start", backend))
 
@@ -63,14 +64,36 @@ class ScriptedWorker:
     def do_canary(self, message: dict[str, Any]) -> dict[str, float]:
         return {"product": 1e-3, "copy": 2e-3}
 
-    def do_measure(self, message: dict[str, Any]) -> dict[str, Any]:
+    def do_begin(self, message: dict[str, Any]) -> dict[str, Any]:
         order = message["order"]
-        self.log.append(("measure", f"{self.backend} {order['dims']['n']}"))
+        self.log.append(("begin", f"{self.backend} {order['dims']['n']}"))
+        self.begun[message["case"]] = order
+        return {
+            "visits": self.visits,
+            "calls_per_sample": 8,
+            "warmup_calls": 3,
+            "first_call_seconds": 1e-3,
+            "peak_bytes": 100,
+            "unknown": {},
+        }
+
+    def do_visit(self, message: dict[str, Any]) -> dict[str, Any]:
+        order = self.begun[message["case"]]
+        self.log.append(("visit", f"{self.backend} {order['dims']['n']}"))
         if ScriptedWorker.script is not None:
             answer = ScriptedWorker.script(self, order)
             if answer is not None:
                 return answer
-        return reply(SECONDS[self.backend] * self.slowness)
+        return seen(SECONDS[self.backend])
+
+    def do_finish(self, message: dict[str, Any]) -> dict[str, Any]:
+        del self.begun[message["case"]]
+        return {
+            "relative_error": 1e-7,
+            "worked_seconds": 0.1,
+            "host_seconds": [1e-3],
+            "notes": [],
+        }
 
     def close(self) -> None:
         ScriptedWorker.alive.discard(self)
@@ -78,30 +101,20 @@ class ScriptedWorker:
     kill = close
 
 
-def reply(seconds: float, **changes: Any) -> dict[str, Any]:
-    return {
-        "seconds": [seconds] * 5,
-        "calls_per_sample": 8,
-        "warmup_calls": 3,
-        "first_call_seconds": seconds,
-        "host_seconds": [seconds],
-        "relative_error": 1e-7,
-        "peak_bytes": 100,
-        "worked_seconds": 0.1,
-        "notes": [],
-        "disturbances": [],
-        **changes,
-    }
+def seen(seconds: float, **changes: Any) -> dict[str, Any]:
+    """Return the answer to a visit."""
+    answer = {"seconds": [seconds] * 5, "canary": 1e-3, "notes": [], "disturbances": []}
+    return {**answer, **changes}
 
 
 @pytest.fixture(autouse=True)
 def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(execute, "WorkerProcess", ScriptedWorker)
+    monkeypatch.setattr(seats, "WorkerProcess", ScriptedWorker)
     monkeypatch.setattr(inputs, "WorkerProcess", ScriptedWorker)
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)
     monkeypatch.setattr(ScriptedWorker, "log", [])
     monkeypatch.setattr(ScriptedWorker, "script", None)
-    monkeypatch.setattr(ScriptedWorker, "slowness", 1.0)
+    monkeypatch.setattr(ScriptedWorker, "visits", 1)
     yield
     assert not ScriptedWorker.alive, "a worker was left behind"
     ScriptedWorker.alive.clear()
@@ -145,7 +158,7 @@ def test_each_block_has_fresh_workers_and_the_inputs_are_drawn_once() -> None:
 def test_the_backends_of_the_same_work_follow_each_other_in_random_order() -> None:
     asked = request(sizes={"n": list(range(32, 72))}, blocks=1)
     list(execution(asked).lines())
-    order = [text.split() for what, text in ScriptedWorker.log if what == "measure"]
+    order = [text.split() for what, text in ScriptedWorker.log if what == "visit"]
     pairs = list(zip(order[::2], order[1::2], strict=True))
     assert all(a[1] == b[1] and a[0] != b[0] for a, b in pairs)
     first = Counter(a[0] for a, _ in pairs)
@@ -157,10 +170,56 @@ def test_the_same_seed_gives_the_same_order() -> None:
     def order(seed: int) -> list[str]:
         ScriptedWorker.log.clear()
         list(execution(request(seed=seed)).lines())
-        return [text for what, text in ScriptedWorker.log if what == "measure"]
+        return [text for what, text in ScriptedWorker.log if what == "visit"]
 
     assert order(1) == order(1)
     assert order(1) != order(2)
+
+
+def test_the_progress_of_a_block_only_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ScriptedWorker, "visits", 3)
+    asked = request(sizes={"n": list(range(32, 52))}, blocks=1)
+    shares = [e.done for e in execution(asked).lines() if isinstance(e, Working)]
+    assert shares == sorted(shares)
+    assert shares[0] == 0
+    assert 0.9 < shares[-1] < 1
+
+
+def test_the_visits_of_a_case_lie_between_those_of_all_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ScriptedWorker, "visits", 4)
+    lines = measured(list(execution(request(blocks=1)).lines()))
+    order = [text for what, text in ScriptedWorker.log if what == "visit"]
+    turns = [order[start : start + 6] for start in range(0, 24, 6)]
+    assert all(len(set(turn)) == 6 for turn in turns)
+    assert len({tuple(turn) for turn in turns}) > 1, "every turn has the same order"
+    assert all(line.visits == [5, 5, 5, 5] for line in lines)
+    assert all(len(line.seconds) == 20 and len(line.canary) == 4 for line in lines)
+
+
+def test_a_worker_that_dies_of_one_case_loses_no_sample_of_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ScriptedWorker, "visits", 4)
+    calls = Counter[int]()
+
+    def script(worker: ScriptedWorker, order: dict[str, Any]) -> None:
+        n = order["dims"]["n"]
+        if worker.backend == "numpy":
+            calls[n] += 1
+            if n == 64 and calls[n] == 3:
+                worker.kill()
+                raise WorkerError("crashed", "SIGSEGV")
+
+    ScriptedWorker.script = staticmethod(script)
+    events = list(execution(request(blocks=1)).lines())
+    lines = {line.case: line for line in measured(events)}
+    assert "matmul/n=64/call/float32/numpy" not in lines
+    assert all(line.visits == [5, 5, 5, 5] for line in lines.values())
+    assert len(lines) == 5
+    begun = Counter(text for what, text in ScriptedWorker.log if what == "begin")
+    assert begun["numpy 32"] == begun["numpy 128"] == 2
 
 
 def test_calls_per_sample_is_fixed_by_the_first_block() -> None:
@@ -181,7 +240,7 @@ def test_a_throttled_device_discards_the_pair_blind_to_which_side_it_hit() -> No
     def script(worker: ScriptedWorker, order: dict[str, Any]) -> dict[str, Any] | None:
         if worker.backend == "numpy" and order["dims"]["n"] == 64 and hits["left"]:
             hits["left"] -= 1
-            return reply(9.0, disturbances=["throttled: hardware slowdown"])
+            return seen(9.0, disturbances=["throttled: hardware slowdown"])
         return None
 
     ScriptedWorker.script = staticmethod(script)
@@ -190,15 +249,28 @@ def test_a_throttled_device_discards_the_pair_blind_to_which_side_it_hit() -> No
     assert pair["numpy"].seconds == [2e-3] * 5, "the throttled samples were kept"
     for line in pair.values():
         assert line.notes == ["discarded: throttled: hardware slowdown"]
-    times = Counter(text for what, text in ScriptedWorker.log if what == "measure")
+    times = Counter(text for what, text in ScriptedWorker.log if what == "visit")
     assert times["numpy 64"] == times["torch-cpu 64"] == 2
     assert times["numpy 32"] == times["torch-cpu 32"] == 1
+
+
+def test_a_case_whose_samples_disagree_says_so() -> None:
+    def script(_worker: ScriptedWorker, order: dict[str, Any]) -> dict[str, Any]:
+        uneven = [1e-3, 3e-3, 3e-3, 1e-3, 1e-3] * 4
+        return {**seen(1e-3), "seconds": uneven if order["dims"]["n"] == 64 else [1e-3] * 20}
+
+    ScriptedWorker.script = staticmethod(script)
+    lines = measured(list(execution(request(blocks=1)).lines()))
+    assert {line.case for line in lines if "imprecise" in line.notes} == {
+        "matmul/n=64/call/float32/numpy",
+        "matmul/n=64/call/float32/torch-cpu",
+    }
 
 
 def test_a_disturbance_that_does_not_end_is_kept_and_named() -> None:
     def script(worker: ScriptedWorker, order: dict[str, Any]) -> dict[str, Any] | None:
         disturbed = order["dims"]["n"] == 64 and worker.backend == "numpy"
-        return reply(1e-3, disturbances=["steal"]) if disturbed else None
+        return seen(1e-3, disturbances=["steal"]) if disturbed else None
 
     ScriptedWorker.script = staticmethod(script)
     lines = measured(list(execution(request(blocks=1)).lines()))
@@ -208,25 +280,27 @@ def test_a_disturbance_that_does_not_end_is_kept_and_named() -> None:
         "discarded: steal",
         "disturbed: steal",
     ]
-    times = Counter(text for what, text in ScriptedWorker.log if what == "measure")
+    times = Counter(text for what, text in ScriptedWorker.log if what == "visit")
     assert times["numpy 64"] == 1 + execute.RETRIES
 
 
 def test_measuring_again_is_bounded_for_the_whole_block() -> None:
     def script(_worker: ScriptedWorker, _order: dict[str, Any]) -> dict[str, Any]:
-        return reply(1e-3, disturbances=["a neighbour"])
+        return seen(1e-3, disturbances=["a neighbour"])
 
     ScriptedWorker.script = staticmethod(script)
     asked = request(sizes={"n": list(range(40, 80))}, blocks=1)
     list(execution(asked).lines())
-    times = sum(what == "measure" for what, _ in ScriptedWorker.log)
-    assert times == 2 * (40 + 10), "a quarter of the groups may be repeated"
+    times = sum(what == "visit" for what, _ in ScriptedWorker.log)
+    batches = 40 / execute.BATCH_GROUPS
+    repeated = round(execute.RETRY_SHARE * execute.BATCH_GROUPS) + execute.RETRIES
+    assert times == 2 * (40 + batches * repeated)
 
 
 def test_ten_times_the_declared_flops_ends_as_implausible() -> None:
     def script(worker: ScriptedWorker, order: dict[str, Any]) -> dict[str, Any] | None:
         n = order["dims"]["n"]
-        return reply(2 * n**3 / 1e12) if worker.backend == "numpy" and n == 128 else None
+        return seen(2 * n**3 / 1e12) if worker.backend == "numpy" and n == 128 else None
 
     ScriptedWorker.script = staticmethod(script)
     events = list(execution().lines())
@@ -244,7 +318,7 @@ def test_the_peak_is_measured_again_before_a_number_is_refused() -> None:
         return {"float32": next(readings), "bytes": 20e9}
 
     def script(_worker: ScriptedWorker, order: dict[str, Any]) -> dict[str, Any]:
-        return reply(2 * order["dims"]["n"] ** 3 / 90e9)
+        return seen(2 * order["dims"]["n"] ** 3 / 90e9)
 
     ScriptedWorker.script = staticmethod(script)
     original = ScriptedWorker.do_peaks
@@ -278,7 +352,7 @@ def test_a_case_that_fails_costs_only_itself(error: CaseError) -> None:
     (outcome,) = [event for event in events if isinstance(event, OutcomeLine)]
     assert (outcome.case, outcome.status) == ("matmul/n=64/call/float32/numpy", error.status)
     assert len(measured(events)) == 2 * 5
-    times = Counter(text for what, text in ScriptedWorker.log if what == "measure")
+    times = Counter(text for what, text in ScriptedWorker.log if what == "visit")
     assert times["numpy 64"] == 1, "it was tried again in the next block"
 
 
@@ -334,7 +408,7 @@ def test_minutes_go_through_every_case_before_the_second_block(
     lines = measured(list(run.lines()))
     assert {line.block for line in lines} == {0, 1, 2}
     assert Counter(line.block for line in lines) == {0: 6, 1: 6, 2: 6}
-    assert run.unreached == "not reached within --minutes 3"
+    assert run.unreached is None
     assert now[0] == 180.0
 
 
@@ -342,13 +416,16 @@ def test_minutes_too_short_for_one_pass_say_so(monkeypatch: pytest.MonkeyPatch) 
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
-    def script(_worker: ScriptedWorker, _order: dict[str, Any]) -> None:
-        now[0] += 50.0
+    begin = ScriptedWorker.do_begin
 
-    ScriptedWorker.script = staticmethod(script)
+    def slowly(self: ScriptedWorker, message: dict[str, Any]) -> dict[str, Any]:
+        now[0] += 50.0
+        return begin(self, message)
+
+    monkeypatch.setattr(ScriptedWorker, "do_begin", slowly)
     run = execution(request(minutes=1.0, blocks=None))
     assert len(measured(list(run.lines()))) == 2
-    assert run.unreached is not None
+    assert run.unreached == "not reached within --minutes 1"
 
 
 def test_a_block_ends_with_the_canary_of_each_worker() -> None:
@@ -376,7 +453,7 @@ def test_a_backend_that_does_not_open_is_told_and_its_cases_fail(
 def test_the_workers_end_when_the_reader_goes_away() -> None:
     lines = execution().lines()
     for event in lines:
-        if isinstance(event, Started):
+        if isinstance(event, Working):
             break
     lines.close()  # type: ignore[attr-defined]
     assert not ScriptedWorker.alive

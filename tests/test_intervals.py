@@ -1,8 +1,9 @@
 import math
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,6 +39,42 @@ def test_the_variance_of_a_median_is_that_of_normal_order_statistics(count: int)
     assert median_variance(count) == pytest.approx(np.var(np.median(drawn, axis=1)), rel=0.02)
 
 
+def of_medians(blocks: Mapping[Any, Sequence[float]]) -> dict[Any, Center]:
+    """Return the intervals of blocks with a single sample each."""
+    return intervals({key: [[median] for median in medians] for key, medians in blocks.items()})
+
+
+def test_blocks_of_many_samples_are_known_better_than_their_median_alone() -> None:
+    rng = np.random.default_rng(7)
+    blocks = {case: np.exp(rng.normal(0, 0.02, 3)).tolist() for case in range(8)}
+    one = of_medians(blocks)
+    many = intervals({case: [[m] * 20 for m in blocks[case]] for case in blocks})
+    for case, center in many.items():
+        alone = one[case]
+        assert center.high is not None
+        assert alone.high is not None
+        ratio = math.log(center.high / center.median) / math.log(alone.high / alone.median)
+        assert ratio == pytest.approx(math.sqrt(1 / 3 / median_variance(3)))
+
+
+@pytest.mark.parametrize("blocks", [3, 6])
+def test_an_interval_from_samples_holds_what_a_repeat_prints(blocks: int) -> None:
+    rng = np.random.default_rng(blocks)
+    held = []
+    for _ in range(150):
+        # Blocks differ by 3%, samples in a block by 4%.
+        logs, again = (
+            rng.normal(size=(CASES, blocks, 1)) * 0.03 + rng.normal(size=(CASES, blocks, 20)) * 0.04
+            for _ in range(2)
+        )
+        found = intervals(dict(enumerate(np.exp(logs).tolist())))
+        for case, center in found.items():
+            assert center.low is not None
+            assert center.high is not None
+            held.append(center.low <= np.median(np.exp(again[case])) <= center.high)
+    assert 0.92 <= np.mean(held) <= 0.99
+
+
 class Repeats:
     """Runs and their repeats, drawn; which intervals hold what the repeat printed."""
 
@@ -50,7 +87,7 @@ class Repeats:
         t = float(stdtrit(blocks - 1, 0.975)) * math.sqrt(2 * median_variance(blocks))
         for run in range(runs):
             logs, again = (rng.normal(size=(len(scale), blocks)) * scale for _ in range(2))
-            found = intervals(dict(enumerate(np.exp(logs).tolist())))
+            found = of_medians(dict(enumerate(np.exp(logs).tolist())))
             repeat = np.median(np.exp(again), axis=1)
             for case, center in found.items():
                 assert center.low is not None
@@ -109,19 +146,19 @@ def test_the_common_variance_and_its_freedom_are_found_again(freedom: float, own
 
 def test_one_block_has_no_interval_and_does_not_touch_the_others() -> None:
     blocks = {"a": [1.0, 1.1, 1.2], "b": [2.0, 2.1, 2.3], "c": [3.0, 3.1, 3.3]}
-    found = intervals({**blocks, "one": [5.0]})
+    found = of_medians({**blocks, "one": [5.0]})
     assert found["one"] == Center(5.0, None, None)
-    assert {key: found[key] for key in blocks} == intervals(blocks)
+    assert {key: found[key] for key in blocks} == of_medians(blocks)
 
 
 def test_no_case_at_all_has_no_intervals() -> None:
-    assert intervals({}) == {}
+    assert of_medians({}) == {}
 
 
 @pytest.mark.parametrize("cases", [1, 2, 3])
 def test_few_cases_stand_for_themselves(cases: int) -> None:
     medians = [[1.0, 1.01, 1.02], [2.0, 2.2, 2.4], [1.0, 1.5, 2.0]][:cases]
-    for case, center in intervals(dict(enumerate(medians))).items():
+    for case, center in of_medians(dict(enumerate(medians))).items():
         logs = np.log(medians[case])
         reach = stdtrit(2, 0.975) * math.sqrt(2 * logs.var(ddof=1) * median_variance(3))
         assert center.high == pytest.approx(center.median * math.exp(reach))
@@ -129,13 +166,13 @@ def test_few_cases_stand_for_themselves(cases: int) -> None:
 
 
 def test_blocks_that_agree_exactly_have_an_interval_without_width() -> None:
-    found = intervals({case: [2.0, 2.0, 2.0] for case in range(5)})
+    found = of_medians({case: [2.0, 2.0, 2.0] for case in range(5)})
     assert set(found.values()) == {Center(2.0, 2.0, 2.0)}
 
 
 def test_a_case_whose_blocks_agree_by_chance_borrows_from_the_others() -> None:
     quiet = {i: [1.0, 1.0 + 0.01 * (i + 1), 1.0 - 0.01 * i] for i in range(8)}
-    center = intervals({**quiet, "lucky": [1.0, 1.0, 1.0]})["lucky"]
+    center = of_medians({**quiet, "lucky": [1.0, 1.0, 1.0]})["lucky"]
     assert center.low is not None
     assert center.low < 0.99
 
@@ -143,8 +180,8 @@ def test_a_case_whose_blocks_agree_by_chance_borrows_from_the_others() -> None:
 def test_an_interval_does_not_depend_on_the_unit_or_the_order() -> None:
     rng = np.random.default_rng(5)
     blocks = {i: np.exp(rng.normal(0, 0.01 * (i + 1), 4)).tolist() for i in range(6)}
-    found = intervals(blocks)
-    scaled = intervals({i: [1000 * m for m in blocks[i]] for i in reversed(blocks)})
+    found = of_medians(blocks)
+    scaled = of_medians({i: [1000 * m for m in blocks[i]] for i in reversed(blocks)})
     for case, center in found.items():
         assert center.low is not None
         assert scaled[case].low == pytest.approx(1000 * center.low)
@@ -173,7 +210,7 @@ def test_the_wilder_a_case_the_larger_its_variance_and_the_less_it_borrows(
 def test_whatever_the_times_an_interval_is_finite_positive_and_around_its_median(
     blocks: dict[int, list[float]],
 ) -> None:
-    for case, center in intervals(blocks).items():
+    for case, center in of_medians(blocks).items():
         assert (center.low is None) == (center.high is None) == (len(blocks[case]) == 1)
         if center.low is not None and center.high is not None:
             assert 0 < center.low <= center.median <= center.high <= 1e12

@@ -122,7 +122,7 @@ def test_a_killed_run_gives_what_its_blocks_tell_and_a_remark(read: Callable[...
     found = read(HEADER, text(CASE), other, text(block(0)), text(block(1, seconds=[0.004])))
     first, second = found.measurements
     assert first.seconds is not None
-    assert (first.status, first.seconds.median, first.seconds.min) == ("ok", 0.003, 0.001)
+    assert (first.status, first.seconds.median, first.seconds.min) == ("ok", 0.0025, 0.001)
     assert (second.status, second.reason) == ("skipped", "not reached: the run was ended")
     assert len(found.remarks) == 1
     assert "did not end" in found.remarks[0]

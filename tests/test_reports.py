@@ -94,17 +94,20 @@ def test_sizes_too_long_for_a_column_stand_above_their_rows() -> None:
         text.partition("suite ")[2]
         == """\
 matmul
-backend         time      95% interval         rate  vs best    error  notes
------------  -------  ----------------  -----------  -------  -------  -----
+backend         time      95% interval         rate   vs best    error  notes
+-----------  -------  ----------------  -----------  --------  -------  -----
 matmul, float32:
 bert_base.feed_forward
-  numpy      1.00 ms  [0.980, 1.02] ms  100 GFLOP/s  fastest  3.1e-07
-  torch-cpu  1.00 ms  [0.980, 1.02] ms  100 GFLOP/s  fastest  3.1e-07
+  numpy      1.00 ms  [0.980, 1.02] ms  100 GFLOP/s  ~fastest  3.1e-07
+  torch-cpu  1.00 ms  [0.980, 1.02] ms  100 GFLOP/s  ~fastest  3.1e-07
 
 matmul, float64:
 bert_base.feed_forward
-  numpy      1.00 ms  [0.980, 1.02] ms  100 GFLOP/s  fastest  3.1e-07
-  torch-cpu  1.00 ms  [0.980, 1.02] ms  100 GFLOP/s  fastest  3.1e-07
+  numpy      1.00 ms  [0.980, 1.02] ms  100 GFLOP/s  ~fastest  3.1e-07
+  torch-cpu  1.00 ms  [0.980, 1.02] ms  100 GFLOP/s  ~fastest  3.1e-07
+
+Remarks:
+- ~ the interval overlaps that of the fastest: a repeat may differ
 """
     )
 
@@ -355,3 +358,11 @@ def test_the_summary_of_every_report_is_one_plain_line() -> None:
     for report in catalog.reports().values():
         assert report.summary == report.summary.strip().rstrip(".")
         assert "\n" not in report.summary
+
+
+def test_a_lead_that_a_repeat_may_turn_is_not_called_one() -> None:
+    text = shown("table", run(matmul(64, "numpy", 100), matmul(64, "torch-cpu", 99)))
+    assert "~fastest" in text
+    assert "~1.0x" in text
+    assert "a repeat may differ" in text
+    assert "~" not in shown("table", run(matmul(64, "numpy", 100), matmul(64, "torch-cpu", 50)))

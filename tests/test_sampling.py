@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 from bench.errors import CaseError
 from bench.measuring.sampling import (
+    LONG_CALL_SECONDS,
     MIN_SAMPLE_SECONDS,
     MOST_SAMPLES,
     Budget,
     Stopwatch,
     autocorrelation,
     choose_calls,
+    choose_visits,
     is_steady,
     relative_half_width,
     take_samples,
@@ -23,9 +25,7 @@ from bench.measuring.sampling import (
 )
 from tests.fakes import FakeClock, FakeCpu, FakeDevice
 
-SHORT = Budget(
-    warmup_seconds=0.05, warmup_cap_seconds=0.5, sampling_seconds=0.05, sampling_cap_seconds=0.5
-)
+SHORT = Budget(warmup_seconds=0.05, warmup_cap_seconds=0.5, sampling_seconds=0.2)
 
 
 def watch(device: FakeDevice, *durations: float) -> Stopwatch:
@@ -40,7 +40,7 @@ def watch_all(device: FakeDevice, durations: Iterator[float]) -> Stopwatch:
 def measured(stopwatch: Stopwatch, budget: Budget = SHORT) -> tuple[float, int]:
     """Return the median and the calls per sample, as one block comes to them."""
     calls = choose_calls(warm_up(stopwatch, budget).estimate)
-    samples, _ = take_samples(stopwatch, calls, budget)
+    samples = take_samples(stopwatch, calls, budget.sampling_seconds)
     return statistics.median(samples), calls
 
 
@@ -121,51 +121,18 @@ def test_a_long_call_warms_up_for_the_time_given_whether_it_is_steady_or_not() -
 
 
 @settings(deadline=None)
-@given(st.floats(0.151, 5.0), st.floats(0.05, 4.0))
-def test_of_long_calls_there_are_as_many_samples_as_fit_and_one_at_least(
-    seconds: float, budget: float
+@given(st.floats(0.011, 5.0), st.floats(0.05, 4.0))
+def test_there_are_as_many_samples_as_leave_room_for_one_more_and_one_at_least(
+    seconds: float, given: float
 ) -> None:
     device = FakeCpu(FakeClock(cost=0.0))
-    samples, precise = take_samples(watch(device, seconds), 1, Budget(sampling_seconds=budget))
-    assert precise
-    assert len(samples) == 1 or len(samples) * seconds <= budget * (1 + 1e-9)
-    assert (len(samples) + 1) * seconds > budget * (1 - 1e-9)
-
-
-def test_quiet_samples_stop_when_there_are_enough() -> None:
-    budget = Budget(sampling_seconds=0.5, min_samples=20)
-    quick, precise = take_samples(watch(FakeCpu(), 0.01), 1, budget)
-    assert precise
-    assert len(quick) == 50, "the time is filled"
-    slow, _ = take_samples(watch(FakeCpu(), 0.1), 1, budget)
-    assert len(slow) == 20, "the least number, though the time is over"
-
-
-def test_noisy_samples_go_on_to_the_cap_and_say_so() -> None:
-    rng = random.Random(1)
-    noisy = iter(lambda: rng.choice([0.01, 0.03]), None)
-    device = FakeCpu()
-    samples, precise = take_samples(watch_all(device, noisy), 1, Budget())
-    assert not precise
-    assert 3.0 <= device.clock.now < 3.1
-    assert relative_half_width(samples) > Budget().precision
-
-
-def test_noisy_samples_stop_when_they_become_precise() -> None:
-    rng = random.Random(1)
-    noisy = iter(lambda: rng.gauss(0.02, 0.001), None)
-    samples, precise = take_samples(watch_all(FakeCpu(), noisy), 1, Budget())
-    assert precise
-    assert relative_half_width(samples) <= Budget().precision
+    samples = take_samples(watch(device, seconds), 1, given)
+    assert len(samples) == 1 or (len(samples) + 1) * seconds <= given * (1 + 1e-9)
+    assert len(samples) == MOST_SAMPLES or (len(samples) + 2) * seconds > given * (1 - 1e-9)
 
 
 def test_there_is_an_end_to_the_samples() -> None:
-    rng = random.Random(1)
-    noisy = iter(lambda: rng.choice([0.01, 0.03]), None)
-    patient = Budget(sampling_cap_seconds=math.inf)
-    samples, precise = take_samples(watch_all(FakeCpu(), noisy), 1, patient)
-    assert len(samples) == MOST_SAMPLES
-    assert not precise
+    assert len(take_samples(watch(FakeCpu(), 0.01), 1, math.inf)) == MOST_SAMPLES
 
 
 def test_one_slow_sample_in_twenty_moves_the_median_by_less_than_a_percent() -> None:
@@ -173,15 +140,24 @@ def test_one_slow_sample_in_twenty_moves_the_median_by_less_than_a_percent() -> 
     durations = (
         noise.gauss(0.012, 0.0001) * (10 if number % 20 == 7 else 1) for number in range(10_000)
     )
-    samples, _ = take_samples(watch_all(FakeCpu(), durations), 1, Budget())
+    samples = take_samples(watch_all(FakeCpu(), durations), 1, 1.0)
     assert sum(sample > 0.1 for sample in samples) >= 1, "nothing is dropped"
     assert statistics.median(samples) == pytest.approx(0.012, rel=0.01)
 
 
 def test_an_outlier_does_not_pass_for_a_long_call() -> None:
     durations = cycle([0.02] * 17 + [0.2])
-    samples, _ = take_samples(watch_all(FakeCpu(), durations), 1, Budget(min_samples=20))
-    assert len(samples) >= 20
+    assert len(take_samples(watch_all(FakeCpu(), durations), 1, 1.0)) >= 20
+
+
+@given(st.floats(1e-3, 20.0), st.floats(0.05, 4.0), st.integers(1, 12))
+def test_visits_are_as_many_as_leave_two_samples_to_each(
+    seconds: float, given: float, most: int
+) -> None:
+    visits = choose_visits(seconds, Budget(sampling_seconds=given, visits=most))
+    assert 1 <= visits <= most
+    assert visits == 1 or 2 * seconds * visits <= given * (1 + 1e-9)
+    assert visits == 1 or seconds < LONG_CALL_SECONDS
 
 
 # 101 to 121 with neighbours unlike each other: the median is the 11th, 111, and the 95% interval

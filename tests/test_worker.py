@@ -25,8 +25,7 @@ BUDGET = {
     "warmup_seconds": 0.01,
     "warmup_cap_seconds": 0.02,
     "sampling_seconds": 0.01,
-    "sampling_cap_seconds": 0.02,
-    "min_samples": 2,
+    "visits": 2,
 }
 GIB = 2**30
 
@@ -129,8 +128,9 @@ def measured(
     )
     order = {name: drawn[name] for name in ("inputs", "decoy", "reference")}
     order |= {"dims": {"n": n}, "dtype": dtype, "budget": BUDGET, "cores": 1}
-    reply: dict[str, Any] = worker.ask(do="measure", workload=workload, phase="call", order=order)
-    return reply
+    begun = worker.ask(do="begin", case="c", workload=workload, phase="call", order=order)
+    seen = [worker.ask(do="visit", case="c") for _ in range(begun["visits"])]
+    return {**begun, **seen[-1], **worker.ask(do="finish", case="c")}
 
 
 def modules(kernels: Path) -> set[str]:
@@ -236,7 +236,9 @@ def test_a_workload_without_a_version_for_the_library_is_skipped() -> None:
     only_torch = Phase(torch=calling(lambda torch: None))
     matmul = catalog.workloads()["matmul"]
     worker.workloads = {"matmul": dataclasses.replace(matmul, phases={"call": only_torch})}
-    reply = worker.answer({"do": "measure", "workload": "matmul", "phase": "call", "order": {}})
+    reply = worker.answer(
+        {"do": "begin", "case": "c", "workload": "matmul", "phase": "call", "order": {}}
+    )
     assert reply == {"error": {"status": "skipped", "reason": "matmul has no version for fake"}}
 
 

@@ -9,7 +9,7 @@ import click
 
 from bench.cli import color_of
 from bench.results.schema import BlockLine, OutcomeLine
-from bench.running.execute import Event, Note, Started
+from bench.running.execute import BlockStarted, Event, Note, Working
 from bench.text import plain
 from bench.units import duration, seconds
 
@@ -53,7 +53,7 @@ def _lines(session: "Session", event: Event, verbose: bool) -> list[str]:
     match event:
         case Note(text):
             return [plain(text)]
-        case Started(block=block, blocks=blocks, place=0):
+        case BlockStarted(block, blocks):
             return [f"block {block + 1}" + (f" of {blocks}" if blocks else "")]
         case OutcomeLine():
             return [plain(f"  {event.case}: {event.status}: {event.reason}")]
@@ -84,7 +84,7 @@ def _show_bar(session: "Session", events: Iterator[Event], verbose: bool, color:
     with bar:
         task = bar.add_task("starting", total=1.0, left="")
         for event in events:
-            if isinstance(event, Started):
+            if isinstance(event, Working):
                 share = _share(session, event, begin)
                 bar.update(
                     task,
@@ -97,10 +97,10 @@ def _show_bar(session: "Session", events: Iterator[Event], verbose: bool, color:
                     console.print(line, markup=False, soft_wrap=True)
 
 
-def _share(session: "Session", event: Started, begin: float) -> float:
+def _share(session: "Session", event: Working, begin: float) -> float:
     if session.request.minutes is not None:
         return min(1.0, (time.monotonic() - begin) / (60 * session.request.minutes))
-    return (event.block + event.place / max(1, event.total)) / (event.blocks or 1)
+    return (event.block + event.done) / session.request.planned_blocks()
 
 
 def _left(session: "Session", share: float, begin: float) -> str:

@@ -282,7 +282,7 @@ def _measure(
     if verbose:
         _print_share(session, time.monotonic() - started)
     if writer.path is not None:
-        click.echo(f"\nrun file: {writer.path}", err=quiet)
+        click.echo(f"\nrun file: {writer.path}")
     if interrupted:
         click.echo(f"interrupted; go on with: bench run --resume {writer.path}", err=True)
         return INTERRUPTED

@@ -15,7 +15,7 @@ PRESSURE_LIMIT: Final = 0.10  # share of the time in which some process waited f
 STEAL_LIMIT: Final = 0.02  # share of all cores' time that the hypervisor gave to others
 SHORTEST_SECONDS: Final = 0.1  # below this the counters' own ticks (10 ms) say nothing
 REST_SHARE: Final = 0.1
-REST_STEP_SECONDS: Final = 0.005
+REST_STEP_SECONDS: Final = 0.002
 REST_CAP_SECONDS: Final = 0.3
 
 
@@ -58,7 +58,7 @@ def disturbances(before: Counters, after: Counters, cores: int) -> list[str]:
 def rest() -> None:
     """Wait until this process's threads stop spinning, so that the next worker has the cores.
 
-    After a product NumPy's OpenBLAS threads were seen to burn CPU for about 110 ms.
+    After a product OpenBLAS's threads were seen to burn CPU for about 110 ms by default.
     """
     deadline = time.perf_counter() + REST_CAP_SECONDS
     while time.perf_counter() < deadline:

@@ -1,17 +1,18 @@
 """One case in one block, from its inputs to its samples, in the order in which it happens."""
 
+import contextlib
 import gc
 import mmap
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from bench.backends.base import Backend, DeviceState
 from bench.errors import CaseError
-from bench.measuring.exchange import HostArray, read_arrays
+from bench.measuring.exchange import read_arrays
 from bench.measuring.interference import Counters, disturbances
 from bench.measuring.memory import PeakMemory, release
 from bench.measuring.sampling import (
@@ -20,12 +21,15 @@ from bench.measuring.sampling import (
     Clock,
     Stopwatch,
     choose_calls,
+    choose_visits,
     take_samples,
     warm_up,
 )
 from bench.measuring.verification import Reference, relative_error, require_right
 from bench.workload import Call, Dims, Prepare
 
+WAKE_SECONDS: Final = 0.01
+CANARY_CALLS: Final = 3
 SINGLE_CALLS: Final = 20
 SINGLE_SECONDS: Final = 0.1
 TRANSFERS: Final = 5
@@ -55,46 +59,197 @@ class Order:
         )
 
 
-def measure(
-    backend: Backend, prepare: Prepare, order: Order, clock: Clock = time.perf_counter
-) -> dict[str, Any]:
-    """Verify, warm up, sample and verify again; return the fields of a block.
+@dataclass(frozen=True)
+class Sight:
+    """What was seen of the machine at one moment; `canary` in seconds."""
 
-    Raises:
-        CaseError: The output is wrong, or work went on after the synchronisation.
+    state: DeviceState
+    counters: Counters
+    canary: float
+
+
+class Measuring:
+    """One case in one block: begun once, visited several times, finished once.
+
+    The visits of a case lie between those of all others, so that a slow moment of the machine
+    falls on every case and not on one. Times are seconds.
     """
-    backend.use(order.dtype)
-    first = _first_call(backend, prepare, order, clock)
-    host_inputs = read_arrays(Path(order.inputs))
-    for array in host_inputs:
-        # Mapped pages count as the process's memory: touched now, they are no part of the peak.
-        bytes(memoryview(array.data)[:: mmap.PAGESIZE])
-    least = sum(memoryview(array.data).nbytes for array in host_inputs)
-    since = backend.state(), Counters.read()
-    with PeakMemory(backend, least) as peak:
-        inputs = [backend.to_device(array) for array in host_inputs]
-        stopwatch = Stopwatch(backend, prepare(backend.namespace, order.dims, *inputs), clock)
-        once = stopwatch.sample(1)
-    error = _verify(backend, stopwatch, order)
-    gc.collect()
+
+    def __init__(
+        self,
+        backend: Backend,
+        prepare: Prepare,
+        order: Order,
+        canary: Call,
+        clock: Clock = time.perf_counter,
+    ) -> None:
+        """Verify the case, warm it up and choose its calls per sample.
+
+        Raises:
+            CaseError: The output is wrong, or work went on after the synchronisation.
+        """
+        self.backend = backend
+        self.prepare = prepare
+        self.order = order
+        self.notes: list[str] = []
+        self.canary = Stopwatch(backend, canary, clock)
+        backend.use(order.dtype)
+        self.first = _first_call(backend, prepare, order, clock)
+        self.host_inputs = read_arrays(Path(order.inputs))
+        for array in self.host_inputs:
+            # Mapped pages count as the process's memory: touched now, they are no part of the peak.
+            bytes(memoryview(array.data)[:: mmap.PAGESIZE])
+        least = sum(memoryview(array.data).nbytes for array in self.host_inputs)
+        since = self._look()
+        with PeakMemory(backend, least) as self.peak:
+            inputs = [backend.to_device(array) for array in self.host_inputs]
+            call = prepare(backend.namespace, order.dims, *inputs)
+            self.stopwatch = Stopwatch(backend, call, clock)
+            once = self.stopwatch.sample(1)
+        self.timed: list[float] = []
+        self.since: Sight | None = None
+        self.error = self._verify()
+        if once >= HUGE_CALL_SECONDS and order.calls_per_sample in (None, 1):
+            # The first call of the process was the warm-up, and the verified one is a sample. The
+            # first one alone does not tell: it may have taken so long to load or to compile.
+            self.calls, self.visits, self.warmup_calls = 1, 1, 1
+            self.timed, self.since = [once], since
+            self.stopwatch.require_drained()
+            return
+        with _collector_off():
+            self._warm_up()
+
+    def begun(self) -> dict[str, Any]:
+        """Return what is known before the first visit."""
+        return {
+            "visits": self.visits,
+            "calls_per_sample": self.calls,
+            "warmup_calls": self.warmup_calls,
+            "first_call_seconds": self.first,
+            "peak_bytes": self.peak.bytes,
+            "unknown": {} if self.peak.unknown is None else {"peak_bytes": self.peak.unknown},
+        }
+
+    def visit(self) -> dict[str, Any]:
+        """Take samples; return them with what disturbed them."""
+        budget, watch = self.order.budget, self.stopwatch
+        self.backend.use(self.order.dtype)
+        if self.since is not None:
+            return self._visit_huge(self.since)
+        with _collector_off():
+            since = self._look()
+            if self.visits > 1:
+                self._wake()
+            share = budget.sampling_seconds / self.visits
+            samples = take_samples(watch, self.calls, share)
+            # The last sample must write its output anew: it is what is verified in the end.
+            for output in _outputs(watch.output):
+                self.backend.poison(output)
+            samples.append(watch.sample(self.calls))
+        watch.require_drained()
+        self.timed = samples
+        return self._seen(samples, since)
+
+    def _visit_huge(self, since: Sight) -> dict[str, Any]:
+        """Return the verified call as a sample, with as many more as fit."""
+        once, self.since = self.timed[0], None
+        while sum(self.timed) + once <= self.order.budget.sampling_seconds:
+            self.timed.append(self.stopwatch.sample(1))
+        return self._seen(self.timed, since)
+
+    def finish(self) -> dict[str, Any]:
+        """Verify the last timed output; add what is measured once."""
+        self.backend.use(self.order.dtype)
+        if self.stopwatch.calls > 1:
+            self.error = max(self.error, self._verify())
+        found: dict[str, Any] = {}
+        with _collector_off():
+            if self.calls > 1:
+                self._wake()
+                found["host_seconds"] = _single_calls(self.stopwatch)
+            if self.backend.asynchronous:
+                found.update(self._time_device(found.get("host_seconds", self.timed)[0]))
+        return {
+            **found,
+            "relative_error": self.error,
+            "worked_seconds": self.stopwatch.worked + self.first,
+            "notes": self.notes,
+        }
+
+    def _warm_up(self) -> None:
+        watch, order = self.stopwatch, self.order
+        before = watch.calls
+        warmed = warm_up(watch, order.budget)
+        watch.require_drained()
+        self.calls = order.calls_per_sample or choose_calls(warmed.estimate)
+        self.warmup_calls = watch.calls - before
+        self.visits = choose_visits(warmed.estimate * self.calls, order.budget)
+        if order.calls_per_sample is None and not _is_linear(watch, self.calls):
+            self.notes.append("nonlinear")
+        if not warmed.steady:
+            self.notes.append("no_steady_state")
+
+    def _wake(self) -> None:
+        """Call for a moment: threads have gone to sleep and caches hold another's data."""
+        begin = self.stopwatch.clock()
+        while True:
+            self.stopwatch.sample(self.calls)
+            if self.stopwatch.clock() - begin >= WAKE_SECONDS:
+                return
+
+    def _verify(self) -> float:
+        error = relative_error(self.backend, self.stopwatch.output, self.order.reference)
+        require_right(error, self.order.dtype, self.order.error_factor)
+        return error
+
+    def _look(self) -> Sight:
+        self.canary.sample(1)  # wakes the threads
+        reading = statistics.median(self.canary.sample(1) for _ in range(CANARY_CALLS))
+        return Sight(self.backend.state(), Counters.read(), reading)
+
+    def _seen(self, samples: list[float], since: Sight) -> dict[str, Any]:
+        now = Sight(self.backend.state(), Counters.read(), self._look().canary)
+        throttled = sorted({*since.state.throttled, *now.state.throttled})
+        return {
+            "seconds": samples,
+            "notes": sorted({*since.state.labels, *now.state.labels}),
+            "canary": (since.canary + now.canary) / 2,
+            "disturbances": [f"throttled: {reason}" for reason in throttled]
+            + disturbances(since.counters, now.counters, self.order.cores),
+        }
+
+    def _time_device(self, alone: float) -> dict[str, list[float]]:
+        """Return what only an asynchronous device has: its own clock, launches and transfers."""
+        backend, watch = self.backend, self.stopwatch
+        launches, intervals, round_trips = [], [], []
+        for _ in range(SINGLE_CALLS if alone < SINGLE_SECONDS else 1):
+            start, begin = backend.record(), watch.clock()
+            watch.call()
+            launches.append(watch.clock() - begin)
+            stop = backend.record()
+            backend.synchronize()
+            intervals.append(backend.elapsed(start, stop))
+        # Not by the events: around a single call they include its launch.
+        if statistics.median(launches) >= LAUNCH_BOUND_SHARE * statistics.median(self.timed):
+            self.notes.append("launch_bound")
+        for _ in range(TRANSFERS if alone < HUGE_CALL_SECONDS else 1):
+            begin = watch.clock()
+            moved = [backend.to_device(array) for array in self.host_inputs]
+            output = self.prepare(backend.namespace, self.order.dims, *moved)()
+            for array in _outputs(output):
+                backend.fetch(array)
+            round_trips.append(watch.clock() - begin)
+        return {"device_seconds": intervals, "end_to_end_seconds": round_trips}
+
+
+@contextlib.contextmanager
+def _collector_off() -> Iterator[None]:
+    """Keep the garbage collector out of what is timed."""
     gc.disable()
     try:
-        block = _sample(backend, stopwatch, order, once, since)
+        yield
     finally:
         gc.enable()
-    if stopwatch.calls > 1:
-        error = _verify(backend, stopwatch, order)
-    block.update(first_call_seconds=first, relative_error=error, peak_bytes=peak.bytes)
-    if peak.bytes is None:
-        block["unknown"] = {"peak_bytes": peak.unknown}
-    if block["calls_per_sample"] == 1:
-        block["host_seconds"] = list(block["seconds"])
-    else:
-        block["host_seconds"] = _single_calls(stopwatch)
-    if backend.asynchronous:
-        _time_device(backend, prepare, host_inputs, stopwatch, order, block)
-    block["worked_seconds"] = stopwatch.worked + first
-    return block
 
 
 def _first_call(backend: Backend, prepare: Prepare, order: Order, clock: Clock) -> float:
@@ -107,60 +262,6 @@ def _first_call(backend: Backend, prepare: Prepare, order: Order, clock: Clock) 
     backend.free()
     release()
     return seconds
-
-
-def _verify(backend: Backend, stopwatch: Stopwatch, order: Order) -> float:
-    error = relative_error(backend, stopwatch.output, order.reference)
-    require_right(error, order.dtype, order.error_factor)
-    return error
-
-
-def _sample(
-    backend: Backend,
-    stopwatch: Stopwatch,
-    order: Order,
-    once: float,
-    since: tuple[DeviceState, Counters],
-) -> dict[str, Any]:
-    """Warm up and sample; `once` is the call just verified, `since` what was read before it."""
-    before_calls = stopwatch.calls
-    notes = []
-    if once >= HUGE_CALL_SECONDS and order.calls_per_sample in (None, 1):
-        # The first call of the process was the warm-up, and the verified one is a sample. The
-        # first one alone does not tell: it may have taken so long to load or to compile.
-        (state_before, before), calls, warmup_calls = since, 1, 1
-        samples, precise = [once], True
-        while sum(samples) + once <= order.budget.sampling_seconds:
-            samples.append(stopwatch.sample(1))
-    else:
-        warmed = warm_up(stopwatch, order.budget)
-        stopwatch.require_drained()
-        calls = order.calls_per_sample or choose_calls(warmed.estimate)
-        warmup_calls = stopwatch.calls - before_calls
-        if order.calls_per_sample is None and not _is_linear(stopwatch, calls):
-            notes.append("nonlinear")
-        if not warmed.steady:
-            notes.append("no_steady_state")
-        state_before, before = backend.state(), Counters.read()
-        samples, precise = take_samples(stopwatch, calls, order.budget)
-        if stopwatch.output is not None and len(samples) > 1:
-            # The last sample must write its output anew: it is what is verified in the end.
-            for output in _outputs(stopwatch.output):
-                backend.poison(output)
-            samples.append(stopwatch.sample(calls))
-    after, state_after = Counters.read(), backend.state()
-    stopwatch.require_drained()
-    if not precise:
-        notes.append("imprecise")
-    throttled = sorted({*state_before.throttled, *state_after.throttled})
-    return {
-        "seconds": samples,
-        "calls_per_sample": calls,
-        "warmup_calls": warmup_calls,
-        "notes": notes + sorted({*state_before.labels, *state_after.labels}),
-        "disturbances": [f"throttled: {reason}" for reason in throttled]
-        + disturbances(before, after, order.cores),
-    }
 
 
 def _outputs(output: Any) -> Sequence[Any]:
@@ -182,39 +283,6 @@ def _single_calls(stopwatch: Stopwatch) -> list[float]:
     while len(times) < SINGLE_CALLS and stopwatch.clock() - begin < SINGLE_SECONDS:
         times.append(stopwatch.sample(1))
     return times
-
-
-def _time_device(
-    backend: Backend,
-    prepare: Prepare,
-    host_inputs: Sequence[HostArray],
-    stopwatch: Stopwatch,
-    order: Order,
-    block: dict[str, Any],
-) -> None:
-    """Add what only an asynchronous device has: its own clock, launches and transfers."""
-    call: Call = stopwatch.call
-    launches, intervals = [], []
-    for _ in range(SINGLE_CALLS if block["host_seconds"][0] < SINGLE_SECONDS else 1):
-        start, begin = backend.record(), stopwatch.clock()
-        call()
-        launches.append(stopwatch.clock() - begin)
-        stop = backend.record()
-        backend.synchronize()
-        intervals.append(backend.elapsed(start, stop))
-    block["device_seconds"] = intervals
-    # Not by the events: around a single call they include its launch.
-    if statistics.median(launches) >= LAUNCH_BOUND_SHARE * statistics.median(block["seconds"]):
-        block["notes"].append("launch_bound")
-    round_trips = []
-    for _ in range(TRANSFERS if block["host_seconds"][0] < HUGE_CALL_SECONDS else 1):
-        begin = stopwatch.clock()
-        moved = [backend.to_device(array) for array in host_inputs]
-        output = prepare(backend.namespace, order.dims, *moved)()
-        for array in _outputs(output):
-            backend.fetch(array)
-        round_trips.append(stopwatch.clock() - begin)
-    block["end_to_end_seconds"] = round_trips
 
 
 def failure(backend: Backend | None, error: BaseException) -> CaseError:

@@ -76,9 +76,14 @@ def read_canary(backend: Backend, clock: Clock) -> dict[str, float]:
     """Time a fixed product and a fixed copy: the state of the machine, not of the code."""
     backend.use("float32")
     return {
-        "product": _median_seconds(backend, backend.gemm(CANARY_N, "float32"), clock),
+        "product": _median_seconds(backend, canary_product(backend), clock),
         "copy": _median_seconds(backend, backend.copy(CANARY_BYTES), clock),
     }
+
+
+def canary_product(backend: Backend) -> Call:
+    """Return the fixed product whose time tells how fast the machine is at the moment."""
+    return backend.gemm(CANARY_N, "float32")
 
 
 def ceiling(peaks: Sequence[Mapping[str, float]], dtype: str, device_name: str) -> Ceiling:

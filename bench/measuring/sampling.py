@@ -29,15 +29,14 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Budget:
-    """How long one case is measured in one block, in seconds."""
+    """How long one case is measured in one block, in seconds, and in how many visits."""
 
     warmup_seconds: float = 0.5
     warmup_cap_seconds: float = 2.0
-    sampling_seconds: float = 0.5
-    sampling_cap_seconds: float = 3.0
-    min_samples: int = 20
-    precision: float = 0.02
-    """Half the within-process interval over the median, at which sampling may stop."""
+    sampling_seconds: float = 1.0
+    visits: int = 8
+    precision: float = 0.05
+    """Half the within-process interval over the median, above which a block is `imprecise`."""
 
 
 @dataclass
@@ -112,7 +111,8 @@ def warm_up(stopwatch: Stopwatch, budget: Budget) -> WarmUp:
         if enough and (long or is_steady(recent)):
             return WarmUp(estimate, steady=True)
         if enough and elapsed >= budget.warmup_cap_seconds:
-            return WarmUp(estimate, steady=False)
+            # Too few samples to tell say nothing.
+            return WarmUp(estimate, steady=len(recent) < 2 * WINDOW)
 
 
 def is_steady(samples: Sequence[float]) -> bool:
@@ -134,20 +134,23 @@ def choose_calls(estimate: float) -> int:
     return 1 << max(0, math.ceil(math.log2(MIN_SAMPLE_SECONDS / estimate)))
 
 
-def take_samples(stopwatch: Stopwatch, calls: int, budget: Budget) -> tuple[list[float], bool]:
-    """Sample until the median is known precisely or the budget is used; tell which."""
+def choose_visits(sample_seconds: float, budget: Budget) -> int:
+    """Return into how many visits the sampling is divided; each has two samples at the least."""
+    if sample_seconds >= LONG_CALL_SECONDS:
+        return 1
+    return max(1, min(budget.visits, int(budget.sampling_seconds / (2 * sample_seconds))))
+
+
+def take_samples(stopwatch: Stopwatch, calls: int, seconds: float) -> list[float]:
+    """Sample at least once, and as long as another one and one more fit into `seconds`."""
     begin = stopwatch.clock()
     samples: list[float] = []
-    while True:
+    while len(samples) < MOST_SAMPLES:
+        typical = statistics.median(samples) * calls if samples else 0.0
+        if samples and stopwatch.clock() - begin + 2 * typical > seconds:
+            break
         samples.append(stopwatch.sample(calls))
-        elapsed = stopwatch.clock() - begin
-        if min(samples) * calls >= LONG_CALL_SECONDS:  # a single one may be an outlier
-            if elapsed + samples[-1] * calls > budget.sampling_seconds:
-                return samples, True
-        elif len(samples) >= budget.min_samples and elapsed >= budget.sampling_seconds:
-            precise = relative_half_width(samples) <= budget.precision
-            if precise or elapsed >= budget.sampling_cap_seconds or len(samples) >= MOST_SAMPLES:
-                return samples, precise
+    return samples
 
 
 def relative_half_width(samples: Sequence[float]) -> float:

@@ -23,6 +23,8 @@ LEAST_PRIOR_FREEDOM: Final = 0.3
 MOST_PRIOR_FREEDOM: Final = 50.0
 """Few variances never prove that all cases have the same one."""
 
+MANY_SAMPLES: Final = 4
+
 MOST_REACH: Final = math.log(1000)
 """A factor of 1000 either way says that nothing is known; beyond it numbers would overflow."""
 
@@ -49,26 +51,29 @@ class Spread:
     freedom: float
 
 
-def intervals(blocks: Mapping[Key, Sequence[float]]) -> dict[Key, Center]:
-    """Return the interval of every case from the medians of its blocks, in seconds."""
+def intervals(blocks: Mapping[Key, Sequence[Sequence[float]]]) -> dict[Key, Center]:
+    """Return the interval of every case from the samples of each of its blocks, in seconds."""
     spreads = {
-        key: Spread(statistics.variance(math.log(m) for m in medians), len(medians) - 1)
-        for key, medians in blocks.items()
-        if len(medians) > 1
+        key: Spread(
+            statistics.variance(math.log(statistics.median(samples)) for samples in found),
+            len(found) - 1,
+        )
+        for key, found in blocks.items()
+        if len(found) > 1
     }
     shrunk = dict(zip(spreads, shrink(list(spreads.values())), strict=True))
-    return {
-        key: _center(medians, shrunk[key])
-        if key in shrunk
-        else Center(statistics.median(medians), None, None)
-        for key, medians in blocks.items()
-    }
+    return {key: _center(found, shrunk.get(key)) for key, found in blocks.items()}
 
 
-def _center(medians: Sequence[float], spread: Spread) -> Center:
-    middle = statistics.median(medians)
-    # Both this run and its repeat are medians of so many blocks.
-    deviation = math.sqrt(2 * spread.variance * median_variance(len(medians)))
+def _center(blocks: Sequence[Sequence[float]], spread: Spread | None) -> Center:
+    middle = statistics.median(sample for samples in blocks for sample in samples)
+    if spread is None:
+        return Center(middle, None, None)
+    # The median of many samples in each of the blocks varies as the mean of the blocks does.
+    many = min(map(len, blocks)) >= MANY_SAMPLES
+    share = 1 / len(blocks) if many else median_variance(len(blocks))
+    # Both this run and its repeat have so many blocks.
+    deviation = math.sqrt(2 * spread.variance * share)
     reach = min(_t_quantile(spread.freedom) * deviation, MOST_REACH)
     return Center(
         middle,

@@ -4,6 +4,7 @@ Schema history:
 1  2026-11-20  first version
 """
 
+import itertools
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
@@ -100,8 +101,30 @@ class Block(Struct, kw_only=True):
     peak_bytes: Count | None = None
     worked_seconds: Annotated[float, Meta(ge=0)] = 0.0
     """Time spent in warm-up and timed calls."""
+    visits: list[Count] = field(default_factory=list)
+    """How many of the samples each visit took, in the order of `seconds`."""
+    canary: list[Positive] = field(default_factory=list)
+    """What a fixed product took around each visit: the state of the machine at that moment."""
+    unknown: dict[str, str] = field(default_factory=dict)
+    """Why a field is null, by the field's name."""
     notes: list[str] = field(default_factory=list)
     """What befell the block: `no_steady_state`, `disturbed`, `discarded: ...`."""
+
+    def quiet_seconds(self) -> list[float]:
+        """Return the samples of the quieter half of the visits, as the canary saw them.
+
+        The choice is blind to the samples themselves. Without canaries they all count.
+        """
+        if len(self.canary) < 2 or len(self.canary) != len(self.visits):
+            return self.seconds
+        quietest = sorted(range(len(self.visits)), key=self.canary.__getitem__)
+        chosen = sorted(quietest[: (len(quietest) + 1) // 2])
+        ends = list(itertools.accumulate(self.visits))
+        return [
+            second
+            for visit in chosen
+            for second in self.seconds[ends[visit] - self.visits[visit] : ends[visit]]
+        ]
 
 
 class BlockLine(Block, Line, kw_only=True, tag_field="kind", tag="block"):

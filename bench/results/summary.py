@@ -1,7 +1,6 @@
 """From blocks to measurements: what follows from the raw samples of all cases together."""
 
-import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bench.results.intervals import Center, intervals
@@ -40,24 +39,26 @@ def summarise(
         for case in cases
         if case.key in by_case and case.key not in ends and case.skipped is None
     }
-    centers = {
-        metric: intervals(_medians(ok, lambda b, m=metric: getattr(b, m)))  # type: ignore[misc]
-        for metric in Measurement.metrics
-    }
+    centers = {metric: intervals(_samples(ok, metric)) for metric in Measurement.metrics}
     return [
         _measurement(case, by_case.get(case.key, []), ends.get(case.key), centers, unreached)
         for case in cases
     ]
 
 
-def _medians(
-    blocks: dict[tuple[str, str], list[BlockLine]], samples: Callable[[BlockLine], list[float]]
-) -> dict[tuple[str, str], list[float]]:
+def _samples(
+    blocks: dict[tuple[str, str], list[BlockLine]], metric: str
+) -> dict[tuple[str, str], list[list[float]]]:
+    """Return the samples that count, by case and block; `seconds` those of quiet moments."""
     found = {
-        key: [statistics.median(samples(line)) for line in lines if samples(line)]
+        key: [
+            samples
+            for line in lines
+            if (samples := line.quiet_seconds() if metric == "seconds" else getattr(line, metric))
+        ]
         for key, lines in blocks.items()
     }
-    return {key: medians for key, medians in found.items() if medians}
+    return {key: samples for key, samples in found.items() if samples}
 
 
 def _measurement(
@@ -100,7 +101,7 @@ def _measurement(
     if case.device == "cpu":
         measurement.end_to_end_seconds = measurement.host_seconds
         measurement.unknown["device_seconds"] = NOT_ON_CPU
-    for name, reason in UNKNOWN.items():
+    for name, reason in {**UNKNOWN, **lines[0].unknown}.items():
         if getattr(measurement, name) is None:
             measurement.unknown.setdefault(name, reason)
     return measurement

@@ -1,9 +1,13 @@
 """Measures a plan: blocks of fresh workers, cases interleaved in random order, lines as they come.
 
-`Execution.lines()` neither prints nor saves. Everything that becomes known is a line of the run
-file; what only a person wants to hear (`Note`, `Started`) comes between them.
+A block is worked off in batches. Each case of a batch is begun (verified, warmed up), then visited
+several times in turn with all the others, then finished: a slow moment of the machine falls on all
+cases, and each case is seen at several moments. `Execution.lines()` neither prints nor saves.
+Everything that becomes known is a line of the run file; what only a person wants to hear (`Note`,
+`BlockStarted`, `Working`) comes between them.
 """
 
+import math
 import random
 import statistics
 import time
@@ -11,23 +15,24 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, cast
 
-from bench.errors import BackendAbsent, CaseError, WorkerError
-from bench.measuring.plausibility import ceiling, device_name, why_implausible
+from bench.errors import CaseError
+from bench.measuring.sampling import relative_half_width
 from bench.results.schema import BlockLine, CaseLine, OutcomeLine, Status, WorkerLine
-from bench.running.inputs import Inputs, open_worker, work_of
+from bench.running.inputs import Inputs, work_of
 from bench.running.plan import RunRequest
+from bench.running.seats import Seats, seat_of
 from bench.running.worker_process import WorkerProcess
 from bench.workload import Workload
 
-RETRIES: Final = 2  # of a disturbed group
-RETRY_SHARE: Final = 0.25  # of all groups of a block may be measured again
-SUSPICIONS: Final = 3  # readings of the peak before a number is refused
-PAUSES: Final = (0.5, 1.0, 2.0, 4.0)
+BATCH_GROUPS: Final = 8  # what a kill may lose, and what lies in memory at a time
+BATCH_BYTES: Final = 2**30
+RETRIES: Final = 2  # of a disturbed visit
+RETRY_SHARE: Final = 0.25  # of all visits of a batch may be repeated
+PAUSES: Final = (0.25, 0.5)  # seconds before a repetition: neighbours come and go
+DISTURBED_SHARE: Final = 1 / 3  # of the visits of a block, from which on it is called disturbed
+BEGIN_SHARE: Final = 0.4  # of a batch's time goes to beginning its cases, about
 MOST_BLOCKS: Final = 1000
 """Bound on a run whose only limit is `--minutes`."""
-
-Seat = tuple[str, int]
-"""A backend with a number of threads: what needs a process of its own."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +43,23 @@ class Note:
 
 
 @dataclass(frozen=True)
-class Started:
-    """A case begins in a block, as number `place` of `total` cases."""
+class BlockStarted:
+    """Block number `block` begins; `blocks` is None where time is the only limit."""
+
+    block: int
+    blocks: int | None
+
+
+@dataclass(frozen=True)
+class Working:
+    """A case is being measured; `done` is the share of its block that lies behind."""
 
     case: CaseLine
     block: int
-    blocks: int | None
-    place: int
-    total: int
+    done: float
 
 
-Event = Note | Started | BlockLine | OutcomeLine | WorkerLine
+Event = Note | BlockStarted | Working | BlockLine | OutcomeLine | WorkerLine
 
 
 @dataclass
@@ -80,6 +91,22 @@ class Progress:
         return key in self.outcomes or block in self.blocks.get(key, {})
 
 
+@dataclass
+class Begun:
+    """A case in the middle of a block."""
+
+    case: CaseLine
+    place: int
+    drawn: Mapping[str, Any]
+    worker: WorkerProcess
+    reply: dict[str, Any]
+    samples: list[float] = field(default_factory=list)
+    visits: list[int] = field(default_factory=list)
+    canary: list[float] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    disturbed: list[str] = field(default_factory=list)
+
+
 class Execution:
     """One run under way. `unreached` says why cases are missing, once `lines()` has ended."""
 
@@ -98,15 +125,11 @@ class Execution:
         self.unreached: str | None = None
         self.rng = random.Random(request.seed)
         self.groups = _groups(cases)
-        self.total = sum(len(group) for group in self.groups)
-        self.peaks: dict[Seat, dict[str, float]] = {}
-        self.devices: dict[str, str] = {}
-        self._seats: dict[Seat, WorkerProcess] = {}
+        self._seats = Seats(request, self.rng)
         self._inputs = Inputs(request, cores, self.rng)
         self._deadline = (
             time.monotonic() + 60 * request.minutes if request.minutes is not None else None
         )
-        self._group_seconds: dict[str, float] = {}
 
     @property
     def blocks(self) -> int | None:
@@ -117,12 +140,14 @@ class Execution:
 
     def lines(self) -> Iterator[Event]:
         """Measure, block by block; ends the workers whatever happens."""
+        lasted = 0.0
         try:
             for block in range(self.blocks or MOST_BLOCKS):
-                if self._is_late(0.0):
-                    self.unreached = f"not reached within --minutes {self.request.minutes:g}"
+                if block and self._is_late(lasted):
                     return
+                begin = time.monotonic()
                 yield from self._block(block)
+                lasted = time.monotonic() - begin
                 if self.unreached:
                     return
         finally:
@@ -130,9 +155,7 @@ class Execution:
 
     def close(self) -> None:
         """End every worker and remove the drawn files."""
-        for worker in self._seats.values():
-            worker.kill()
-        self._seats.clear()
+        self._seats.close()
         self._inputs.close()
 
     def _block(self, block: int) -> Iterator[Event]:
@@ -143,131 +166,154 @@ class Execution:
         groups = [group for group in groups if group]
         if not groups:
             return
-        seats = sorted({_seat(case) for group in groups for case in group})
-        yield from self._take_seats(seats, block)
-        canaries = {seat: [self._canary(seat)] for seat in seats}
+        cases = [case for group in groups for case in group]
+        seats = sorted({seat_of(case) for case in cases})
+        for problem in self._seats.take(seats, {case.dtype for case in cases}):
+            yield Note(problem)
+        yield BlockStarted(block, self.blocks)
         self.rng.shuffle(groups)
-        budget = max(3, round(RETRY_SHARE * len(groups)))
         place = 0
-        for group in groups:
-            if self._is_late(self._group_seconds.get(group[0].id, 0.0)):
+        for batch in _batches(groups):
+            yield from self._batch(batch, block, place, len(cases))
+            place += sum(len(group) for group in batch)
+            if self.unreached:
+                break
+        yield from self._seats.leave(seats, block)
+
+    def _batch(
+        self, batch: list[list[CaseLine]], block: int, place: int, total: int
+    ) -> Iterator[Event]:
+        begun: list[list[Begun]] = []
+        before, size = place, sum(len(group) for group in batch)
+        for group in batch:
+            if block == 0 and self._is_late(0.0):
                 self.unreached = f"not reached within --minutes {self.request.minutes:g}"
                 break
-            begin = time.monotonic()
-            retries = yield from self._group(group, block, place, budget)
-            budget -= retries
+            yield Working(group[0], block, (before + BEGIN_SHARE * (place - before)) / total)
+            cases = yield from self._begin(group, block, place)
+            begun.append(cases)
             place += len(group)
-            self._group_seconds[group[0].id] = (time.monotonic() - begin) / (1 + retries)
-        for seat in seats:
-            worker = self._seats.pop(seat, None)
-            if worker is None:
-                continue
-            canaries[seat].append(self._canary(seat, worker))
-            worker.close()
-            yield WorkerLine(
-                backend=seat[0],
-                threads=seat[1],
-                block=block,
-                canary=[reading for reading in canaries[seat] if reading],
-                layout=worker.layout,
-            )
+        allowed = round(RETRY_SHARE * sum(_visits(cases) for cases in begun)) + RETRIES
+        turns = max(map(_visits, begun), default=0)
+        for turn in range(turns):
+            share = BEGIN_SHARE + (1 - BEGIN_SHARE) * turn / turns
+            for cases in self.rng.sample(begun, len(begun)):
+                due = [one for one in cases if turn < one.reply["visits"]]
+                if due:
+                    yield Working(due[0].case, block, (before + size * share) / total)
+                    allowed -= yield from self._visit(due, cases, block, allowed)
+        for cases in begun:
+            for one in cases:
+                yield self._finish(one, block)
+        for group in batch:
+            self._inputs.release(group[0])
 
-    def _group(
-        self, group: list[CaseLine], block: int, place: int, budget: int
-    ) -> Generator[Event, None, int]:
-        """Measure the same work on every backend, again if something disturbed any of them.
-
-        Discarding is blind to the result: all of the group or none of it. Returns (as a
-        generator) how often it was measured again.
-        """
+    def _begin(
+        self, group: list[CaseLine], block: int, place: int
+    ) -> Generator[Event, None, list[Begun]]:
+        """Begin the same work on every backend, in random order; return those that are right."""
         try:
             drawn = self._inputs.draw(group[0], self.progress.digest(group[0].key))
         except CaseError as error:
             for case in group:
                 yield self._outcome(case, block, error)
-            return 0
-        order = self.rng.sample(group, len(group))
-        discarded: list[str] = []
-        while True:
-            measured: list[tuple[CaseLine, dict[str, Any]]] = []
-            for offset, case in enumerate(order):
-                if not discarded:
-                    yield Started(case, block, self.blocks, place + offset, self.total)
-                try:
-                    measured.append((case, self._measure(case, drawn)))
-                except CaseError as error:
-                    yield self._outcome(case, block, error)
-            order = [case for case, _ in measured]
-            disturbed = sorted({d for _, reply in measured for d in reply["disturbances"]})
-            if not disturbed or len(discarded) >= min(RETRIES, budget):
-                break
-            discarded.append(f"discarded: {'; '.join(disturbed)}")
-            time.sleep(PAUSES[len(discarded) - 1])
-        for offset, (case, reply) in enumerate(measured):
-            reply["notes"] += discarded
-            if reply["disturbances"]:
-                reply["notes"].append(f"disturbed: {'; '.join(reply['disturbances'])}")
-            yield self._line(case, block, place + offset, reply, drawn)
-        self._inputs.release(group[0])
-        return len(discarded)
+            return []
+        begun = []
+        for offset, case in enumerate(self.rng.sample(group, len(group))):
+            try:
+                worker, reply = self._ask_begin(case, drawn)
+            except CaseError as error:
+                yield self._outcome(case, block, error)
+            else:
+                begun.append(Begun(case, place + offset, drawn, worker, reply))
+        return begun
 
-    def _measure(self, case: CaseLine, drawn: Mapping[str, Any]) -> dict[str, Any]:
-        workload = self.workloads[case.workload]
+    def _ask_begin(
+        self, case: CaseLine, drawn: Mapping[str, Any]
+    ) -> tuple[WorkerProcess, dict[str, Any]]:
         order = {
             "dims": case.sizes,
             "dtype": case.dtype,
             **{name: drawn[name] for name in ("inputs", "decoy", "reference")},
             "budget": asdict(self.request.budget()),
             "cores": self.cores,
-            "error_factor": workload.error_factor,
+            "error_factor": self.workloads[case.workload].error_factor,
             "calls_per_sample": self.progress.calls_per_sample(case.key),
         }
-        message = {"do": "measure", "workload": case.workload, "phase": case.phase, "order": order}
-        worker = self._worker(_seat(case))
-        try:
-            reply: dict[str, Any] = worker.ask(timeout=self.request.timeout, **message)
-        except WorkerError:
-            self._seats.pop(_seat(case), None)
-            raise
-        self._require_plausible(case, statistics.median(reply["seconds"]))
-        return reply
-
-    def _require_plausible(self, case: CaseLine, seconds: float) -> None:
-        seat = _seat(case)
-        for attempt in range(1 + SUSPICIONS):
-            if attempt:  # look again: the first reading may have been disturbed
-                again = self._seats[seat].ask(do="peaks", dtypes=[case.dtype])
-                old = self.peaks.get(seat, {})
-                self.peaks[seat] = {k: max(old.get(k, 0.0), v) for k, v in {**old, **again}.items()}
-            same_device = [
-                peaks
-                for other, peaks in self.peaks.items()
-                if self.devices.get(other[0]) == self.devices.get(seat[0])
-            ]
-            limit = ceiling(same_device, case.dtype, self.devices.get(seat[0], "cpu"))
-            why = why_implausible(seconds, case.flops, case.bytes_moved, limit)
-            if why is None:
-                return
-        raise CaseError("implausible", str(why))
-
-    def _line(
-        self,
-        case: CaseLine,
-        block: int,
-        place: int,
-        reply: dict[str, Any],
-        drawn: Mapping[str, Any],
-    ) -> BlockLine:
-        known = {k: v for k, v in reply.items() if k in BlockLine.__struct_fields__}
-        line = BlockLine(
-            suite=case.suite,
-            case=case.id,
-            block=block,
-            order=place,
-            input_digest=drawn["digest"],
-            verified=drawn["reference"]["kind"],
-            **known,
+        seat = seat_of(case)
+        worker = self._seats.worker(seat)
+        reply = self._seats.ask(
+            seat, do="begin", case=case.id, workload=case.workload, phase=case.phase, order=order
         )
+        return worker, reply
+
+    def _visit(
+        self, due: list[Begun], begun: list[Begun], block: int, allowed: int
+    ) -> Generator[Event, None, int]:
+        """Sample the same work on every backend, again if something disturbed any of them.
+
+        Discarding is blind to the result: all backends' samples of the visit or none. Returns how
+        often it was repeated.
+        """
+        repeated = 0
+        while True:
+            seen: list[tuple[Begun, dict[str, Any]]] = []
+            for one in self.rng.sample(due, len(due)):
+                try:
+                    seen.append((one, self._ask(one, "visit")))
+                except CaseError as error:
+                    due.remove(one)
+                    begun.remove(one)
+                    yield self._outcome(one.case, block, error)
+            disturbed = sorted({d for _, reply in seen for d in reply["disturbances"]})
+            if not disturbed or repeated >= min(RETRIES, allowed):
+                break
+            for one in due:
+                one.notes.append(f"discarded: {'; '.join(disturbed)}")
+            time.sleep(PAUSES[repeated])
+            repeated += 1
+        for one, reply in seen:
+            one.samples += reply["seconds"]
+            one.visits.append(len(reply["seconds"]))
+            one.canary.append(reply["canary"])
+            one.notes += [note for note in reply["notes"] if note not in one.notes]
+            one.disturbed += reply["disturbances"][:1]
+        return repeated
+
+    def _ask(self, one: Begun, what: str) -> dict[str, Any]:
+        """Ask about a begun case; begin it again if its worker died of another case."""
+        if self._seats.worker(seat_of(one.case)) is not one.worker:
+            one.worker, _ = self._ask_begin(one.case, one.drawn)
+        return self._seats.ask(seat_of(one.case), do=what, case=one.case.id)
+
+    def _finish(self, one: Begun, block: int) -> BlockLine | OutcomeLine:
+        try:
+            reply = {**one.reply, **self._ask(one, "finish")}
+            self._seats.require_plausible(one.case, statistics.median(one.samples))
+        except CaseError as error:
+            return self._outcome(one.case, block, error)
+        notes = [*reply["notes"], *one.notes]
+        if len(one.disturbed) >= DISTURBED_SHARE * len(one.visits):
+            notes.append(f"disturbed: {'; '.join(sorted(set(one.disturbed)))}")
+        line = BlockLine(
+            suite=one.case.suite,
+            case=one.case.id,
+            block=block,
+            order=one.place,
+            input_digest=one.drawn["digest"],
+            verified=one.drawn["reference"]["kind"],
+            seconds=one.samples,
+            visits=one.visits,
+            canary=one.canary,
+            host_seconds=reply.get("host_seconds", one.samples),
+            device_seconds=reply.get("device_seconds", []),
+            end_to_end_seconds=reply.get("end_to_end_seconds", []),
+            notes=notes,
+            **{name: reply[name] for name in _AS_REPLIED},
+        )
+        width = relative_half_width(line.quiet_seconds())
+        if self.request.budget().precision < width < math.inf:
+            line.notes.append("imprecise")
         self.progress.add(line)
         return line
 
@@ -282,53 +328,19 @@ class Execution:
         self.progress.add(line)
         return line
 
-    def _take_seats(self, seats: Sequence[Seat], block: int) -> Iterator[Event]:
-        """Start all workers of a block at once: importing takes longer than anything else."""
-        for backend, threads in seats:
-            self._seats[backend, threads] = WorkerProcess(
-                backend, threads, self.request.gpu, self.rng
-            )
-        for seat in seats:
-            try:
-                open_worker(self._seats[seat], self.request)
-            except (CaseError, BackendAbsent) as error:
-                self._seats.pop(seat).kill()
-                yield Note(f"{seat[0]}: {error}")
-                continue
-            self.devices[seat[0]] = device_name(self._seats[seat].description)
-            if seat not in self.peaks:
-                self.peaks[seat] = self._seats[seat].ask(do="peaks", dtypes=self._dtypes_of(seat))
-
-    def _worker(self, seat: Seat) -> WorkerProcess:
-        """Return the worker of a seat; a new one if it has died."""
-        if seat not in self._seats:
-            worker = WorkerProcess(*seat, self.request.gpu, self.rng)
-            try:
-                open_worker(worker, self.request)
-            except BackendAbsent as absent:
-                worker.kill()
-                raise CaseError("failed", str(absent)) from None
-            except CaseError:
-                worker.kill()
-                raise
-            self._seats[seat] = worker
-        return self._seats[seat]
-
-    def _canary(self, seat: Seat, worker: WorkerProcess | None = None) -> dict[str, float]:
-        worker = worker or self._seats.get(seat)
-        if worker is None:
-            return {}
-        try:
-            reading: dict[str, float] = worker.ask(do="canary")
-        except CaseError:
-            return {}
-        return reading
-
-    def _dtypes_of(self, seat: Seat) -> list[str]:
-        return sorted({c.dtype for group in self.groups for c in group if _seat(c) == seat})
-
     def _is_late(self, expected: float) -> bool:
         return self._deadline is not None and time.monotonic() + expected > self._deadline
+
+
+_AS_REPLIED: Final = (
+    "calls_per_sample",
+    "warmup_calls",
+    "first_call_seconds",
+    "relative_error",
+    "peak_bytes",
+    "worked_seconds",
+    "unknown",
+)
 
 
 def _groups(cases: Sequence[CaseLine]) -> list[list[CaseLine]]:
@@ -340,5 +352,21 @@ def _groups(cases: Sequence[CaseLine]) -> list[list[CaseLine]]:
     return list(found.values())
 
 
-def _seat(case: CaseLine) -> Seat:
-    return case.backend, case.threads
+def _batches(groups: list[list[CaseLine]]) -> Iterator[list[list[CaseLine]]]:
+    """Divide the groups so that what is begun at a time fits into memory."""
+    batch: list[list[CaseLine]] = []
+    room = BATCH_BYTES
+    for group in groups:
+        need = sum(case.bytes_moved or 0 for case in group)
+        if batch and (len(batch) == BATCH_GROUPS or need > room):
+            yield batch
+            batch, room = [], BATCH_BYTES
+        batch.append(group)
+        room -= need
+    if batch:
+        yield batch
+
+
+def _visits(cases: Sequence[Begun]) -> int:
+    """Return how often a group is visited."""
+    return max((one.reply["visits"] for one in cases), default=0)

@@ -48,8 +48,8 @@ class Inputs:
 
     def release(self, case: CaseLine) -> None:
         """Remove the files of `case` if they are too large to keep until the next block."""
-        drawn = self._drawn[work_of(case)]
-        if drawn["total_bytes"] > KEEP_BYTES:
+        drawn = self._drawn.get(work_of(case))
+        if drawn is not None and drawn["total_bytes"] > KEEP_BYTES:
             del self._drawn[work_of(case)]
             for name in (drawn["inputs"], drawn["decoy"], drawn["reference"]["path"]):
                 Path(name).unlink(missing_ok=True)

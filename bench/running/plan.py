@@ -28,18 +28,10 @@ class Preset:
 PRESET: Final[Mapping[str, Preset]] = {
     "quick": Preset(
         blocks=3,
-        budget=Budget(
-            warmup_seconds=0.15,
-            warmup_cap_seconds=0.3,
-            sampling_seconds=0.3,
-            sampling_cap_seconds=0.6,
-            min_samples=10,
-        ),
+        budget=Budget(warmup_seconds=0.15, warmup_cap_seconds=0.3, sampling_seconds=0.5, visits=8),
     ),
     "standard": Preset(blocks=6, budget=Budget()),
-    "thorough": Preset(
-        blocks=10, budget=Budget(sampling_seconds=2.0, sampling_cap_seconds=5.0, precision=0.01)
-    ),
+    "thorough": Preset(blocks=10, budget=Budget(sampling_seconds=3.0, visits=12)),
 }
 
 
@@ -68,11 +60,7 @@ class RunRequest:
         budget = PRESET[self.preset].budget
         if self.max_seconds is None:
             return budget
-        return replace(
-            budget,
-            sampling_seconds=min(budget.sampling_seconds, self.max_seconds),
-            sampling_cap_seconds=self.max_seconds,
-        )
+        return replace(budget, sampling_seconds=self.max_seconds)
 
     def planned_blocks(self) -> int:
         """Return how many blocks a run without a time limit has."""

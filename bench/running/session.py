@@ -30,7 +30,7 @@ from bench.results.schema import (
 )
 from bench.results.summary import summarise
 from bench.results.writing import RunWriter
-from bench.running.execute import Event, Execution, Note, Progress, Started
+from bench.running.execute import Event, Execution, Progress
 from bench.running.plan import RunRequest, make_plan
 from bench.running.probe import Probe, probe
 from bench.workload import Workload
@@ -173,6 +173,3 @@ def _require_same_machine(before: RunLine, now: RunLine) -> None:
 def utc_now() -> str:
     """Return the time as the run file writes it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-__all__ = ["Event", "Note", "Session", "Started", "prepare", "resume", "utc_now"]

@@ -178,6 +178,9 @@ def worker_environment(threads: int, gpu: str | None, layout: dict[str, int]) ->
     # some milliseconds and is kept: with PASSIVE small products were seen to take ten times longer.
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
         environment.pop(name, None)
+    # OpenBLAS's threads spin for 2^26 cycles after a product; after 2^22 (some milliseconds) calls
+    # in a row still find them awake.
+    environment.setdefault("OPENBLAS_THREAD_TIMEOUT", "22")
     environment["PYTHONHASHSEED"] = str(layout["hash_seed"])
     environment["BENCH_PADDING"] = "x" * layout["padding"]
     environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # the order in which the driver counts

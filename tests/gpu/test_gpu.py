@@ -15,20 +15,20 @@ from bench import catalog
 from bench.backends import backends
 from bench.backends.base import Backend
 from bench.errors import BackendAbsent, CaseError
-from bench.measuring.measure import Order, measure
+from bench.measuring.measure import Order
+from bench.measuring.plausibility import canary_product
 from bench.measuring.reference import Drawn, draw
 from bench.measuring.sampling import Budget
 from bench.measuring.verification import LIMITS
 from bench.running.worker_process import WorkerProcess
 from bench.workload import Call, Dims, Prepare
+from tests.fakes import whole_block
 
 pytestmark = pytest.mark.gpu
 
 GPU_BACKENDS = ["torch-cuda", "cupy"]
 MATMUL = catalog.workloads()["matmul"]
-BUDGET = Budget(
-    warmup_seconds=0.1, warmup_cap_seconds=0.5, sampling_seconds=0.1, sampling_cap_seconds=0.5
-)
+BUDGET = Budget(warmup_seconds=0.1, warmup_cap_seconds=0.5, sampling_seconds=0.2, visits=2)
 
 
 def opened(name: str) -> Backend:
@@ -70,7 +70,7 @@ def measured(
         budget=BUDGET,
         cores=1,
     )
-    return measure(backend, prepare, order)
+    return whole_block(backend, prepare, order, canary=canary_product(backend))
 
 
 def has_tf32(backend: Backend) -> bool:
@@ -196,14 +196,7 @@ def drawer() -> Iterator[WorkerProcess]:
     worker.open(None)
     worker.ask(do="load", kernels=[])
     yield worker
-    end(worker)
-
-
-def end(worker: WorkerProcess) -> None:
     worker.close()
-    assert worker._process.stdout is not None
-    worker._process.stdout.close()
-    worker._errors.close()
 
 
 DTYPES = {
@@ -232,10 +225,10 @@ def test_a_worker_measures_the_product_in_every_dtype(
             )
             order = {key: files[key] for key in ("inputs", "decoy", "reference")}
             order |= {"dims": {"n": 512}, "dtype": dtype, "budget": asdict(BUDGET), "cores": 1}
-            block = worker.ask(do="measure", workload="matmul", phase="call", order=order)
-            assert 0 < block["relative_error"] < LIMITS[dtype]
-            assert min(block["seconds"]) > 0
+            worker.ask(do="begin", case="c", workload="matmul", phase="call", order=order)
+            assert min(worker.ask(do="visit", case="c")["seconds"]) > 0
+            assert 0 < worker.ask(do="finish", case="c")["relative_error"] < LIMITS[dtype]
     except BackendAbsent as absent:
         pytest.skip(f"{absent.reason}; {absent.remedy}")
     finally:
-        end(worker)
+        worker.close()

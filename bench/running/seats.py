@@ -1,0 +1,135 @@
+"""The workers of a block: one for each backend and number of threads, and what they know."""
+
+import random
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from bench.errors import BackendAbsent, CaseError, WorkerError
+from bench.measuring.plausibility import ceiling, device_name, why_implausible
+from bench.results.schema import CaseLine, WorkerLine
+from bench.running.inputs import open_worker
+from bench.running.plan import RunRequest
+from bench.running.worker_process import WorkerProcess
+
+SUSPICIONS: Final = 3  # readings of the peak before a number is refused
+
+Seat = tuple[str, int]
+"""A backend with a number of threads: what needs a process of its own."""
+
+
+class Seats:
+    """Fresh workers for each block; one that dies is replaced, its peaks are kept."""
+
+    def __init__(self, request: RunRequest, rng: random.Random) -> None:
+        self.request = request
+        self.rng = rng
+        self.peaks: dict[Seat, dict[str, float]] = {}
+        self._devices: dict[str, str] = {}
+        self._workers: dict[Seat, WorkerProcess] = {}
+        self._canaries: dict[Seat, list[dict[str, float]]] = {}
+
+    def take(self, seats: Sequence[Seat], dtypes: Iterable[str]) -> list[str]:
+        """Start all workers of a block at once; return what went wrong, in words.
+
+        Importing takes longer than anything else before the first case.
+        """
+        for seat in seats:
+            self._workers[seat] = WorkerProcess(*seat, self.request.gpu, self.rng)
+        problems = []
+        for seat in seats:
+            try:
+                open_worker(self._workers[seat], self.request)
+            except (CaseError, BackendAbsent) as error:
+                self._workers.pop(seat).kill()
+                problems.append(f"{seat[0]}: {error}")
+                continue
+            self._devices[seat[0]] = device_name(self._workers[seat].description)
+            if seat not in self.peaks:
+                self.peaks[seat] = self._workers[seat].ask(do="peaks", dtypes=sorted(dtypes))
+            self._canaries[seat] = [self._read_canary(self._workers[seat])]
+        return problems
+
+    def leave(self, seats: Sequence[Seat], block: int) -> list[WorkerLine]:
+        """End the workers of a block; return what their canaries saw."""
+        lines = []
+        for seat in seats:
+            worker = self._workers.pop(seat, None)
+            if worker is None:
+                continue
+            readings = [*self._canaries.pop(seat, []), self._read_canary(worker)]
+            worker.close()
+            line = WorkerLine(
+                backend=seat[0],
+                threads=seat[1],
+                block=block,
+                canary=[reading for reading in readings if reading],
+                layout=worker.layout,
+            )
+            lines.append(line)
+        return lines
+
+    def close(self) -> None:
+        """End every worker now."""
+        for worker in self._workers.values():
+            worker.kill()
+        self._workers.clear()
+
+    def worker(self, seat: Seat) -> WorkerProcess:
+        """Return the worker of a seat; a new one if it has died.
+
+        Raises:
+            CaseError: None can be started.
+        """
+        if seat not in self._workers:
+            worker = WorkerProcess(*seat, self.request.gpu, self.rng)
+            try:
+                open_worker(worker, self.request)
+            except BackendAbsent as absent:
+                worker.kill()
+                raise CaseError("failed", str(absent)) from None
+            except CaseError:
+                worker.kill()
+                raise
+            self._workers[seat] = worker
+        return self._workers[seat]
+
+    def ask(self, seat: Seat, **message: Any) -> dict[str, Any]:
+        """Ask the worker of a seat about a case, within the time that a case may take."""
+        worker = self.worker(seat)
+        try:
+            reply: dict[str, Any] = worker.ask(timeout=self.request.timeout, **message)
+        except WorkerError:
+            self._workers.pop(seat, None)
+            raise
+        return reply
+
+    def require_plausible(self, case: CaseLine, seconds: float) -> None:
+        """Raise CaseError (`implausible`) if `case` is faster than its device can be."""
+        seat = seat_of(case)
+        for attempt in range(1 + SUSPICIONS):
+            if attempt:  # look again: the first reading may have been disturbed
+                again = self.ask(seat, do="peaks", dtypes=[case.dtype])
+                old = self.peaks.get(seat, {})
+                self.peaks[seat] = {k: max(old.get(k, 0.0), v) for k, v in {**old, **again}.items()}
+            same_device = [
+                peaks
+                for other, peaks in self.peaks.items()
+                if self._devices.get(other[0]) == self._devices.get(seat[0])
+            ]
+            limit = ceiling(same_device, case.dtype, self._devices.get(seat[0], "cpu"))
+            why = why_implausible(seconds, case.flops, case.bytes_moved, limit)
+            if why is None:
+                return
+        raise CaseError("implausible", str(why))
+
+    def _read_canary(self, worker: WorkerProcess) -> dict[str, float]:
+        try:
+            reading: dict[str, float] = worker.ask(do="canary")
+        except CaseError:
+            return {}
+        return reading
+
+
+def seat_of(case: CaseLine) -> Seat:
+    """Return where a case is measured."""
+    return case.backend, case.threads
