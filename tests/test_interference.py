@@ -9,16 +9,15 @@ from bench.measuring.interference import REST_CAP_SECONDS, Counters, disturbance
 
 
 def tree(
-    folder: Path, *, pressure_us: int = 0, steal_ticks: int = 0, throttled: int = 0
+    folder: Path, *, waited_ms: int = 0, steal_ticks: int = 0, throttled: int = 0
 ) -> tuple[Path, Path]:
     """Write the files of the kernel that are read, as it writes them."""
     proc, cgroup = folder / "proc", folder / "cgroup"
-    (proc / "pressure").mkdir(parents=True, exist_ok=True)
     cgroup.mkdir(exist_ok=True)
-    (proc / "pressure/cpu").write_text(
-        f"some avg10=0.00 avg60=0.12 avg300=0.40 total={pressure_us}\n"
-        "full avg10=0.00 avg60=0.00 avg300=0.00 total=9999999999\n"
-    )
+    for task, share in (("71", 3), ("72", 1)):  # two threads, as 3 to 1
+        (proc / "self/task" / task).mkdir(parents=True, exist_ok=True)
+        waited = waited_ms * 1_000_000 * share // 4
+        (proc / "self/task" / task / "schedstat").write_text(f"99999999999 {waited} 17\n")
     (proc / "stat").write_text(
         f"cpu  7123 11 6001 99990 401 0 77 {steal_ticks} 0 0\ncpu0 1 2 3 4 5 6 7 8 9 10\n"
     )
@@ -33,31 +32,29 @@ def at(
     monkeypatch: pytest.MonkeyPatch,
     wall: float,
     *,
-    pressure_us: int = 0,
+    waited_ms: int = 0,
     steal_ticks: int = 0,
     throttled: int = 0,
 ) -> Counters:
     """Read the counters at a moment of the clock; 100 ticks are a second."""
-    proc, cgroup = tree(
-        folder, pressure_us=pressure_us, steal_ticks=steal_ticks, throttled=throttled
-    )
+    proc, cgroup = tree(folder, waited_ms=waited_ms, steal_ticks=steal_ticks, throttled=throttled)
     monkeypatch.setattr(interference, "time", SimpleNamespace(perf_counter=lambda: wall))
     monkeypatch.setattr("os.sysconf", lambda _: 100)
     return Counters.read(proc, cgroup)
 
 
 def test_a_quiet_time_is_undisturbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = at(tmp_path, monkeypatch, 10.0, pressure_us=500, steal_ticks=70, throttled=3)
-    after = at(tmp_path, monkeypatch, 12.0, pressure_us=100_500, steal_ticks=72, throttled=3)
+    before = at(tmp_path, monkeypatch, 10.0, waited_ms=4, steal_ticks=70, throttled=3)
+    after = at(tmp_path, monkeypatch, 12.0, waited_ms=104, steal_ticks=72, throttled=3)
     assert disturbances(before, after, cores=2) == []
 
 
-def test_processes_that_wait_for_a_core_disturb(
+def test_threads_that_wait_for_a_core_disturb(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = at(tmp_path, monkeypatch, 10.0, pressure_us=1_000_000)
-    after = at(tmp_path, monkeypatch, 12.0, pressure_us=2_000_000)
-    assert disturbances(before, after, 2) == ["processes waited for a core 50% of the time"]
+    before = at(tmp_path, monkeypatch, 10.0, waited_ms=1000)
+    after = at(tmp_path, monkeypatch, 12.0, waited_ms=3000)
+    assert disturbances(before, after, 2) == ["threads waited for a core 50% of the time"]
 
 
 def test_a_hypervisor_that_takes_the_cores_disturbs(
@@ -81,7 +78,7 @@ def test_of_a_very_short_time_nothing_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = at(tmp_path, monkeypatch, 10.0)
-    after = at(tmp_path, monkeypatch, 10.05, pressure_us=40_000, steal_ticks=5, throttled=1)
+    after = at(tmp_path, monkeypatch, 10.015, waited_ms=10, steal_ticks=5, throttled=1)
     assert disturbances(before, after, 2) == []
 
 
@@ -93,7 +90,7 @@ def test_the_older_place_of_the_quota_is_read_too(tmp_path: Path) -> None:
 
 def test_a_system_that_tells_nothing_is_no_disturbance(tmp_path: Path) -> None:
     nothing = Counters.read(tmp_path, tmp_path)
-    assert (nothing.pressure, nothing.steal, nothing.throttled) == (None, None, None)
+    assert (nothing.waited, nothing.steal, nothing.throttled) == (None, None, None)
     later = Counters(nothing.wall + 5, None, None, None)
     assert disturbances(nothing, later, 2) == []
     known = Counters(nothing.wall + 5, 99.0, 99.0, 99)
@@ -102,11 +99,12 @@ def test_a_system_that_tells_nothing_is_no_disturbance(tmp_path: Path) -> None:
 
 def test_files_that_hold_something_else_are_passed_over(tmp_path: Path) -> None:
     proc, cgroup = tree(tmp_path)
-    (proc / "pressure/cpu").write_text("")
+    for task in proc.glob("self/task/*/schedstat"):
+        task.write_text("")
     (proc / "stat").write_text("cpu 1 2\n")
     (cgroup / "cpu.stat").write_text("nr_throttled many\n")
     found = Counters.read(proc, cgroup)
-    assert (found.pressure, found.steal, found.throttled) == (None, None, None)
+    assert (found.waited, found.steal, found.throttled) == (None, None, None)
 
 
 class Process:

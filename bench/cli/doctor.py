@@ -62,8 +62,9 @@ def watch(cores: int) -> dict[str, float]:
     after = Counters.read()
     wall = after.wall - before.wall
     found: dict[str, float] = {}
-    if before.pressure is not None and after.pressure is not None:
-        found["cpu_some_avg10"] = 100 * (after.pressure - before.pressure) / wall
+    pressure = Path("/proc/pressure/cpu")
+    if pressure.exists():
+        found["cpu_some_avg10"] = float(pressure.read_text().split("avg10=")[1].split()[0])
     if before.steal is not None and after.steal is not None:
         found["steal"] = (after.steal - before.steal) / (wall * cores)
     load = Path("/proc/loadavg")

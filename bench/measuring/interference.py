@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-PRESSURE_LIMIT: Final = 0.10  # share of the time in which some process waited for a core
+WAITED_LIMIT: Final = 0.05  # share of all cores' time that this process's threads waited for one
 STEAL_LIMIT: Final = 0.02  # share of all cores' time that the hypervisor gave to others
-SHORTEST_SECONDS: Final = 0.1  # below this the counters' own ticks (10 ms) say nothing
+SHORTEST_SECONDS: Final = 0.02  # below this the counters' own ticks (10 ms) say nothing
 REST_SHARE: Final = 0.1
 REST_STEP_SECONDS: Final = 0.002
 REST_CAP_SECONDS: Final = 0.3
@@ -24,14 +24,16 @@ class Counters:
     """Readings of one moment; None where the system does not tell."""
 
     wall: float
-    pressure: float | None
+    waited: float | None
+    """Seconds in which threads of this process could have run and had no core. The kernel's
+    pressure figures would say more, but are brought up to date every two seconds only."""
     steal: float | None
     throttled: int | None
 
     @classmethod
     def read(cls, proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> "Counters":
         """Read them all; a few file reads, about 0.1 ms."""
-        return cls(time.perf_counter(), _pressure(proc), _steal(proc), _throttled(cgroup))
+        return cls(time.perf_counter(), _waited(proc), _steal(proc), _throttled(cgroup))
 
 
 def disturbances(before: Counters, after: Counters, cores: int) -> list[str]:
@@ -40,10 +42,10 @@ def disturbances(before: Counters, after: Counters, cores: int) -> list[str]:
     if wall < SHORTEST_SECONDS:
         return []
     found = []
-    if before.pressure is not None and after.pressure is not None:
-        share = (after.pressure - before.pressure) / wall
-        if share > PRESSURE_LIMIT:
-            found.append(f"processes waited for a core {share:.0%} of the time")
+    if before.waited is not None and after.waited is not None:
+        share = (after.waited - before.waited) / (wall * cores)
+        if share > WAITED_LIMIT:
+            found.append(f"threads waited for a core {share:.0%} of the time")
     if before.steal is not None and after.steal is not None:
         share = (after.steal - before.steal) / (wall * cores)
         if share > STEAL_LIMIT:
@@ -69,11 +71,13 @@ def rest() -> None:
             return
 
 
-def _pressure(proc: Path) -> float | None:
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        text = (proc / "pressure/cpu").read_text()
-        return int(text.split("\n", 1)[0].rpartition("total=")[2]) / 1e6
-    return None
+def _waited(proc: Path) -> float | None:
+    total = None
+    for task in proc.glob("self/task/*/schedstat"):
+        # A thread may end between being listed and being read.
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            total = (total or 0.0) + int(task.read_text().split()[1]) / 1e9
+    return total
 
 
 def _steal(proc: Path) -> float | None:
