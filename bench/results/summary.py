@@ -39,7 +39,15 @@ def summarise(
         for case in cases
         if case.key in by_case and case.key not in ends and case.skipped is None
     }
-    centers = {metric: intervals(_samples(ok, metric)) for metric in Measurement.metrics}
+    # Backends differ in how far they follow the machine: each lends to its own cases only.
+    places = {case.key: (case.backend, case.threads) for case in cases}
+    centers: dict[str, dict[tuple[str, str], Center]] = {}
+    for metric in Measurement.metrics:
+        samples = _samples(ok, metric)
+        centers[metric] = {}
+        for place in dict.fromkeys(places.values()):
+            own = {key: found for key, found in samples.items() if places[key] == place}
+            centers[metric].update(intervals(own))
     return [
         _measurement(case, by_case.get(case.key, []), ends.get(case.key), centers, unreached)
         for case in cases
