@@ -111,10 +111,6 @@ class Worker:
         """Verify a case again and let it go."""
         return self.begun.pop(case).finish()
 
-    def do_drop(self, case: str) -> None:
-        """Let a case go that failed."""
-        self.begun.pop(case, None)
-
     def do_peaks(self, dtypes: list[str]) -> dict[str, float]:
         """Measure the device's peaks."""
         assert self.backend is not None
@@ -126,7 +122,10 @@ class Worker:
         return plausibility.read_canary(self.backend, time.perf_counter)
 
     def settle(self, done: str) -> None:
-        """Hold no more than is begun and do nothing until the next message."""
+        """Hold no more than is begun and do nothing until the next message.
+
+        Between visits the collector is left alone: it would take longer than the visit.
+        """
         if done != "visit":
             gc.collect()
             if self.backend is not None:
