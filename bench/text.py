@@ -1,5 +1,6 @@
 """Text for a terminal: what a file says, made harmless, and tables that lose nothing."""
 
+import re
 import unicodedata
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
@@ -11,6 +12,8 @@ _GAP: Final = "  "
 _INDENT: Final = "    "
 _NARROWEST: Final = 16
 """Columns below which folded prose is a ladder of single words."""
+_JOINTS: Final = re.compile(r"(?<=[+/,])")
+"""Where a word that is too long may be broken without hurting it, as in a backend's name."""
 
 
 def plain(text: str) -> str:
@@ -42,7 +45,7 @@ def _character_width(character: str) -> int:
 
 
 def fold(text: str, width: int) -> list[str]:
-    """Break `text` into lines of at most `width` columns, at spaces where there are any.
+    """Break `text` into lines of at most `width` columns, at spaces or joints where there are any.
 
     A character wider than `width` still gets a line. Only spaces at the breaks are dropped.
     """
@@ -56,11 +59,15 @@ def fold(text: str, width: int) -> list[str]:
         if line is not None and line.strip():
             lines.append(line)
         line = ""
-        for character in word:
-            if line and display_width(line + character) > width:
+        for piece in _JOINTS.split(word):
+            if line and display_width(line + piece) > width:
                 lines.append(line)
                 line = ""
-            line += character
+            for character in piece:
+                if line and display_width(line + character) > width:
+                    lines.append(line)
+                    line = ""
+                line += character
     return [*lines, line or ""]
 
 

@@ -72,6 +72,11 @@ def test_columns_are_aligned_by_what_they_take_on_the_screen() -> None:
     )
 
 
+def test_a_long_word_is_broken_at_its_joints() -> None:
+    assert fold("torch-cpu+channels_last", 16) == ["torch-cpu+", "channels_last"]
+    assert fold("abcdef+g", 4) == ["abcd", "ef+g"]
+
+
 def test_the_last_column_folds_where_the_table_is_too_wide() -> None:
     table = align(
         ["name", "time", "notes"],
