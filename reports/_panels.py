@@ -9,6 +9,7 @@ from typing import Any
 
 from bench import units
 from bench.report import Request
+from bench.results.networks import totals
 from bench.results.schema import Measurement, Run
 from bench.text import plain
 
@@ -78,19 +79,24 @@ class _Drawn:
 
     m: Measurement
     line: str
+    whole: bool
+    """Whether it is the sum over a network."""
 
 
 def panels(runs: Sequence[Run], request: Request, *, named: bool) -> list[Panel]:
     """Return the panels of the sweeps, or those of the sizes with a `named` dot each."""
-    drawn = [
-        _Drawn(m, _line_name(run, m, runs))
-        for run in runs
-        for m in request.measurements(run)
-        if m.status == "ok" and (m.flops_per_second or m.bytes_per_second)
-    ]
-    drawn.sort(key=lambda d: _family(d.m))
+    drawn = []
+    for run in runs:
+        asked = request.measurements(run)
+        for whole, cases in ((False, asked), (True, totals(asked))):
+            drawn += [
+                _Drawn(m, _line_name(run, m, runs), whole)
+                for m in cases
+                if m.status == "ok" and (m.flops_per_second or m.bytes_per_second)
+            ]
+    drawn.sort(key=_family)
     found = []
-    for _, members in groupby(drawn, key=lambda d: _family(d.m)):
+    for _, members in groupby(drawn, key=_family):
         group = list(members)
         sweeps = _sweeps(group)
         if not named:
@@ -122,10 +128,11 @@ def _line_name(run: Run, m: Measurement, runs: Sequence[Run]) -> str:
     return plain(f"{label}: {m.place}")
 
 
-def _family(m: Measurement) -> tuple[Any, ...]:
+def _family(d: _Drawn) -> tuple[Any, ...]:
+    m = d.m
     measured = "FLOP" if m.flops else "B"
     order = _summary.phase_order(m)
-    return m.suite, m.workload, m.workload_version, order, m.dtype, measured
+    return m.suite, m.workload, m.workload_version, order, m.dtype, measured, d.whole
 
 
 def _stem(m: Measurement) -> str:
@@ -191,7 +198,8 @@ def _panel(cases: Sequence[_Drawn], beside: str, x_label: str, places: dict[int,
         )
     phase = "" if m.phase == "call" else f" {m.phase}"
     suite = "" if m.suite == m.workload else f"{m.suite}: "
-    title = ", ".join(filter(None, [f"{suite}{m.workload}{phase}", beside, m.dtype]))
+    whole = "whole networks" if cases[0].whole else ""
+    title = ", ".join(filter(None, [f"{suite}{m.workload}{phase}", whole, beside, m.dtype]))
     return Panel(plain(title), x_label, f"rate ({unit})", unit, list(lines.values()))
 
 

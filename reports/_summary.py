@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from bench import units
 from bench.report import Request
+from bench.results.networks import SUM_OF_LAYERS, totals, unsummed
 from bench.results.schema import Interval, Measurement, Run
 
 COLUMNS = ("size", "backend", "time", "95% interval", "rate", "vs best", "error", "notes")
@@ -81,8 +82,23 @@ def _circumstances(run: Run) -> list[str]:
 
 
 def sections(run: Run, request: Request) -> list[Section]:
-    """Return the cases with a number and those that went wrong, in an order for readers."""
-    shown = [m for m in request.measurements(run) if m.status != "skipped"]
+    """Return the cases with a number and those that went wrong, in an order for readers.
+
+    Those of a suite are followed by the sums of whole networks.
+    """
+    asked = request.measurements(run)
+    cases = _sections([m for m in asked if m.status != "skipped"])
+    sums = [
+        replace(
+            section,
+            title=f"whole networks, {section.title} (each layer as often as the network has it)",
+        )
+        for section in _sections(totals(asked))
+    ]
+    return sorted([*cases, *sums], key=lambda section: section.suite)
+
+
+def _sections(shown: Sequence[Measurement]) -> list[Section]:
     found = []
     for _, members in groupby(sorted(shown, key=_order), key=_section):
         group = list(members)
@@ -169,7 +185,8 @@ def _overlap(one: Interval, other: Interval) -> bool:
 
 def _notes(m: Measurement) -> str:
     verified = [f"verified: {m.verified}"] if m.verified not in (None, "full") else []
-    return ", ".join([*verified, *m.flags])
+    flags = [m.reason or flag if flag == SUM_OF_LAYERS else flag for flag in m.flags]
+    return ", ".join([*verified, *flags])
 
 
 def status(name: str) -> str:
@@ -204,11 +221,12 @@ def _name(m: Measurement) -> str:
     return m.id if m.suite == m.workload else f"{m.suite}: {m.id}"
 
 
-def remarks(run: Run, shown: Sequence[Section]) -> list[str]:
+def remarks(run: Run, request: Request, shown: Sequence[Section]) -> list[str]:
     """Return what the reader of the numbers must know about the run as a whole."""
     found = list(run.remarks)
     if run.end is not None and run.end.interrupted:
         found.append(f"ended before everything was measured: {run.end.interrupted}")
+    found += unsummed(request.measurements(run))
     if any(cell.startswith(UNSURE) for section in shown for row in section.rows for cell in row):
         found.append(f"{UNSURE} the interval overlaps that of the fastest: a repeat may differ")
     return found

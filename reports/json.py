@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 
 from bench.report import Report, Request
+from bench.results.networks import totals
 from bench.results.schema import Run
 from bench.results.table import long_records
 
@@ -11,8 +12,9 @@ SCHEMA = 1
 
 
 def asked(runs: Sequence[Run], request: Request) -> list[Run]:
-    """Return the runs with no other cases than those that were asked for."""
-    return [Run(run.header, request.measurements(run)) for run in runs]
+    """Return the runs with the cases that were asked for, then the whole networks among them."""
+    found = [(run.header, request.measurements(run)) for run in runs]
+    return [Run(header, [*cases, *totals(cases)]) for header, cases in found]
 
 
 def render(runs: Sequence[Run], request: Request) -> str:

@@ -58,7 +58,7 @@ def _run(run: Run, request: Request) -> str:
     missing = _summary.unmeasured(run, request)
     if missing:
         parts += ["### Not measured\n", "".join(map(_unmeasured, missing))]
-    remarks = _summary.remarks(run, sections)
+    remarks = _summary.remarks(run, request, sections)
     if remarks:
         parts += ["### Remarks\n", "".join(map(item, remarks))]
     return "\n".join(parts)

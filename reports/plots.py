@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FIGURES: Final = {
     "rate": "rate against size, for workloads measured at a sweep of sizes",
-    "rate-named": "rate at each size that has a name, such as the layers of a network",
+    "rate-named": "rate at each size that has a name, such as layers, and of whole networks",
 }
 _COLORS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette without its yellow, which is too pale for a line on white."""
@@ -235,13 +235,14 @@ def _named(panels: Sequence[Panel], looks: Mapping[str, Any], make: Any) -> "Fig
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
         for border in range(len(panel.names) - 1):
-            axes.axhline(border + 0.5, color="#eeeeee", linewidth=0.6, zorder=0)
+            axes.axhline(border + 0.5, color="#dddddd", linewidth=0.6, zorder=0)
         _rate_axis(axes.xaxis, panel)
     return figure
 
 
 def _offset(lane: int, lanes: int) -> float:
-    return 0.0 if lanes == 1 else (lane / (lanes - 1) - 0.5) * min(0.66, 0.33 * (lanes - 1))
+    """Return how far below its name a series stands: twice as far from those of the next name."""
+    return (lane - (lanes - 1) / 2) / (lanes + 1)
 
 
 def _dots(axes: "Axes", series: Series, look: Mapping[str, Any], offset: float) -> None:

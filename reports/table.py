@@ -30,7 +30,7 @@ def _run(run: Run, request: Request) -> str:
     if missing:
         lines = [_unmeasured(item, request) for item in missing]
         parts.append("Not measured:\n" + "".join(lines))
-    remarks = _summary.remarks(run, sections)
+    remarks = _summary.remarks(run, request, sections)
     if remarks:
         parts.append("Remarks:\n" + _lines([f"- {r}" for r in remarks], request, "  "))
     return "\n".join(parts)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bench.results.schema import Block, EndLine, Interval, Measurement, Run, RunLine, Status
+from bench.results.schema import Block, EndLine, Interval, Layers, Measurement, Run, RunLine, Status
 
 MACHINE: dict[str, Any] = {
     "cpu": {"model": "AMD EPYC 7763 64-Core Processor"},
@@ -34,6 +34,7 @@ def measurement(
     phase: str = "call",
     dtype: str = "float32",
     variant: str | None = None,
+    threads: int = 2,
     suite: str | None = None,
     spread: float | None = 0.02,
     status: Status = "ok",
@@ -75,7 +76,7 @@ def measurement(
         dtype=dtype,
         backend=backend,
         variant=variant,
-        threads=2,
+        threads=threads,
         device="cpu",
         status=status,
         reason=reason,
@@ -96,6 +97,30 @@ def matmul(
         dtype=dtype,
         **{"flops": 2 * n**3, "bytes_moved": 3 * n * n * item, **fields},
     )
+
+
+def layer(
+    name: str,
+    backend: str = "numpy",
+    seconds: float | None = 1e-3,
+    *,
+    count: int = 1,
+    of: int = 4,
+    network: str = "tiny",
+    batch: int | None = 8,
+    **fields: Any,
+) -> Measurement:
+    """Return a convolution of which `network` has `count` among its `of` layers."""
+    sizes = {"kernel": 3} if batch is None else {"batch": batch, "kernel": 3}
+    case: dict[str, Any] = {
+        "phase": "forward",
+        "suite": "convolution",
+        "flops": 10**6,
+        "bytes_moved": 10**5,
+        "networks": {network: Layers(count=count, of=of)},
+        **fields,
+    }
+    return measurement("conv2d", backend, seconds, name=f"{network}.{name}", sizes=sizes, **case)
 
 
 def run(
@@ -220,10 +245,28 @@ def realistic_run(label: str = "AMD EPYC 7763") -> Run:
     return run(*cases, *skipped, label=label)
 
 
+def network_run(**fields: Any) -> Run:
+    """Return a run of a network of four layers, two of them alike, which CuPy has in part."""
+    missing: dict[str, Any] = {"status": "out_of_memory", "reason": "needs 99 GiB"}
+    return run(
+        layer("1", "numpy", 0.010, count=1),
+        layer("2", "numpy", 0.020, count=2),
+        layer("3", "numpy", 0.030, count=1),
+        layer("1", "torch-cpu", 0.005, count=1),
+        layer("2", "torch-cpu", 0.010, count=2),
+        layer("3", "torch-cpu", 0.015, count=1),
+        layer("1", "cupy", 0.001, count=1),
+        layer("2", "cupy", 0.002, count=2),
+        layer("3", "cupy", None, count=1, **missing),
+        **fields,
+    )
+
+
 def hostile_run() -> Run:
     """Return a run whose file says `HOSTILE` wherever it can say what it likes."""
     machine = {"cpu": {"model": HOSTILE}, "gpus": [{"name": HOSTILE}]}
     bad = measurement(HOSTILE, seconds=None, status="failed", reason=HOSTILE, suite=HOSTILE)
     ours = matmul(64, "numpy", 10.0, variant=HOSTILE, flags=[HOSTILE], verified=HOSTILE)
-    cases = [bad, ours, matmul(128, "numpy", 10.0, variant=HOSTILE)]
+    part, whole = layer("1", network=HOSTILE), layer("2", network=f"{HOSTILE}2", of=1)
+    cases = [bad, ours, matmul(128, "numpy", 10.0, variant=HOSTILE), part, whole]
     return run(*cases, label=HOSTILE, machine=machine, remarks=[HOSTILE], interrupted=HOSTILE)

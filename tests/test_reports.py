@@ -12,7 +12,17 @@ import pytest
 from bench import catalog
 from bench.report import Request
 from bench.results.schema import FAULTS, Run
-from tests.runs import HOSTILE, hostile_run, matmul, measurement, realistic_run, run, small_run
+from tests.runs import (
+    HOSTILE,
+    hostile_run,
+    layer,
+    matmul,
+    measurement,
+    network_run,
+    realistic_run,
+    run,
+    small_run,
+)
 
 
 def shown(name: str, *runs: Run, **request: Any) -> str:
@@ -366,3 +376,86 @@ def test_a_lead_that_a_repeat_may_turn_is_not_called_one() -> None:
     assert "~1.0x" in text
     assert "a repeat may differ" in text
     assert "~" not in shown("table", run(matmul(64, "numpy", 100), matmul(64, "torch-cpu", 50)))
+
+
+WHOLE = "whole networks, conv2d forward, float32 (each layer as often as the network has it)"
+NO_SUM = (
+    "- tiny,batch=8, conv2d forward, float32 on cupy: no sum,"
+    " only 3 of its 4 layers have a number here\n"
+)
+
+
+@pytest.mark.parametrize("name", ["table", "markdown"])
+def test_whole_networks_follow_the_layers_of_their_suite(name: str) -> None:
+    text = shown(name, run(matmul(64, "numpy", 12.0), *network_run().measurements))
+    assert text.index("tiny.3,batch=8") < text.index(WHOLE) < text.index("matmul, float32")
+
+
+def test_the_table_shows_whole_networks_as_it_shows_cases() -> None:
+    text = shown("table", network_run())
+    assert (
+        f"""
+{WHOLE}:
+tiny,batch=8    numpy      80.0 ms   [78.4, 81.6] ms  50.0 MFLOP/s     2.0x  3.1e-07  sum of 4 layers
+                torch-cpu  40.0 ms   [39.2, 40.8] ms   100 MFLOP/s  fastest  3.1e-07  sum of 4 layers
+
+"""  # noqa: E501
+        in text
+    )
+    assert text.endswith(f"Remarks:\n{NO_SUM}")
+
+
+def test_markdown_shows_whole_networks_in_a_table_of_their_own() -> None:
+    text = shown("markdown", network_run())
+    assert (
+        f"""
+### convolution: {WHOLE}
+
+| size | backend | time | 95% interval | rate | vs best | error | notes |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |
+| tiny,batch=8 | numpy | 80.0 ms | [78.4, 81.6] ms | 50.0 MFLOP/s | 2.0x | 3.1e-07 | sum of 4 layers |
+|  | torch-cpu | 40.0 ms | [39.2, 40.8] ms | 100 MFLOP/s | fastest | 3.1e-07 | sum of 4 layers |
+
+### Not measured
+"""  # noqa: E501
+        in text
+    )
+    assert text.endswith(f"### Remarks\n\n{NO_SUM}")
+
+
+def test_a_lead_of_a_network_that_a_repeat_may_turn_is_not_called_one() -> None:
+    near = [layer("1", "numpy", 1.0, of=1), layer("1", "torch-cpu", 1.01, of=1)]
+    text = shown("table", run(*near)).partition(WHOLE)[2]
+    assert "~fastest" in text
+    assert "~1.0x" in text
+
+
+@pytest.mark.parametrize("name", ["csv", "json"])
+def test_whole_networks_are_further_records_after_the_cases_of_their_run(name: str) -> None:
+    text = shown(name, network_run(label="a"), network_run(label="b"))
+    records: list[dict[str, Any]] = (
+        json.loads(text)["records"] if name == "json" else list(csv.DictReader(io.StringIO(text)))
+    )
+    ids = list(dict.fromkeys((r["label"], r["id"]) for r in records))
+    cases = [m.id for m in network_run().measurements]
+    networks = [f"conv2d/tiny,batch=8/forward/float32/{b}" for b in ("numpy", "torch-cpu")]
+    assert ids == [(label, i) for label in "ab" for i in (*cases, *networks)]
+    (seconds,) = (
+        r for r in records if (r["label"], r["id"], r["metric"]) == ("b", networks[0], "seconds")
+    )
+    numbers = [float(seconds[field]) for field in ("value", "low", "high")]
+    assert numbers == pytest.approx([0.080, 0.0784, 0.0816])
+    assert [seconds[field] for field in ("suite", "size", "status", "reason")] == [
+        *("convolution", "tiny,batch=8", "ok", "sum of 4 layers")
+    ]
+
+
+@pytest.mark.parametrize("name", ["table", "markdown", "csv", "json"])
+def test_a_network_is_shown_only_if_all_its_layers_are(name: str) -> None:
+    total = "tiny,batch=8"
+    assert shown(name, network_run(), only=["*/numpy"]).count(total) > 0
+    assert total not in shown(name, network_run(), only=["*/cupy"]).replace(f"{total}, conv", "")
+    few = shown(name, network_run(), only=["*/tiny.[12],*"])
+    assert total not in few.replace(f"{total}, conv", "")
+    if name in ("table", "markdown"):
+        assert "on numpy, torch-cpu, cupy: no sum, only 3 of its 4 layers" in few

@@ -277,6 +277,8 @@ def _require_identity(where: str, line: CaseLine | Measurement) -> None:
     for name in ("id", "suite", "size"):
         if len(getattr(line, name)) > LONGEST_NAME:
             _refuse(where, f"`{name}` has more than {LONGEST_NAME} characters")
+    if any(len(name) > LONGEST_NAME for name in line.networks):
+        _refuse(where, f"a name in `networks` has more than {LONGEST_NAME} characters")
     for value in (line.workload_version, *line.sizes.values()):
         if not 0 <= value <= LARGEST_COUNT:
             _refuse(where, "a size or version is negative or too large")

@@ -57,6 +57,13 @@ class RunLine(Line, tag="run"):
     machine: dict[str, Any]
 
 
+class Layers(Struct, kw_only=True):
+    """How many layers of a network a case stands for, and how many the network has in all."""
+
+    count: Annotated[int, Meta(ge=1, le=10**6)]
+    of: Annotated[int, Meta(ge=1, le=10**6)]
+
+
 class CaseLine(Line, tag="case"):
     """A case that the run is going to measure, or the reason why it does not."""
 
@@ -76,6 +83,8 @@ class CaseLine(Line, tag="case"):
     model: str | None = None
     flops: Count | None = None
     bytes_moved: Count | None = None
+    networks: dict[str, Layers] = field(default_factory=dict)
+    """The networks that it is a layer of."""
     skipped: str | None = None
     """The reason why it is not measured, if it is not."""
 
@@ -83,6 +92,12 @@ class CaseLine(Line, tag="case"):
     def key(self) -> tuple[str, str]:
         """What identifies the case in a run."""
         return self.suite, self.id
+
+    @property
+    def way(self) -> str | None:
+        """The workload's own variant: without what `bench` sets, such as `threads=1`."""
+        ways = [name for name in (self.variant or "").split("+") if name and "=" not in name]
+        return "+".join(ways) or None
 
 
 class Block(Struct, kw_only=True):
@@ -199,6 +214,7 @@ class Measurement(Line, tag="measurement"):
     reason: str | None = None
     flops: Count | None = None
     bytes_moved: Count | None = None
+    networks: dict[str, Layers] = field(default_factory=dict)
     input_digest: str | None = None
     verified: str | None = None
     relative_error: Annotated[float, Meta(ge=0)] | None = None
