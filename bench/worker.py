@@ -90,12 +90,12 @@ class Worker:
         return drawn.as_dict()
 
     def do_begin(
-        self, case: str, workload: str, phase: str, order: dict[str, Any]
+        self, case: str, workload: str, phase: str, way: str | None, order: dict[str, Any]
     ) -> dict[str, Any]:
         """Verify a case and warm it up."""
         assert self.backend is not None
         parts = self.workloads[workload].phases[phase]
-        prepare = parts.implementation(self.backend.library)
+        prepare = parts.implementation(self.backend.library, way)
         if prepare is None:
             raise CaseError("skipped", f"{workload} has no version for {self.backend.library}")
         if self.canary is None:

@@ -32,6 +32,8 @@ class Size:
     dims: Dims
     preset: str = "standard"
     name: str | None = None
+    networks: Mapping[str, int] = field(default_factory=dict)
+    """The networks that this is a layer of, with how many such layers each has."""
 
     @property
     def label(self) -> str:
@@ -45,12 +47,14 @@ class Size:
 class Projection:
     """A reference too costly to compute in full: `output @ vectors` must equal `expected`.
 
-    Source: Freivalds, "Probabilistic Machines Can Use Less Running Time", 1977. With Gaussian
-    vectors the relative error of the projections estimates the relative Frobenius error.
+    `axis` is the one of the output that is multiplied; in `expected` it is as long as the vectors
+    are many. Source: Freivalds, "Probabilistic Machines Can Use Less Running Time", 1977. With
+    Gaussian vectors the relative error of the projections estimates the relative Frobenius error.
     """
 
     vectors: Any
     expected: Any
+    axis: int = -1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,21 +64,31 @@ class Phase:
     `array` serves every library with NumPy's interface, `torch` serves PyTorch; `overrides` holds
     a version for one library by name where it is measurably better. `flops` counts one
     multiply-add as two; `bytes_moved` takes the bytes of one element besides the dimensions and
-    counts each input and output once.
+    counts each input and output once. `preset` is the first that times this phase.
     """
 
     array: Prepare | None = None
     torch: Prepare | None = None
     overrides: Mapping[str, Prepare] = field(default_factory=dict)
+    variants: Mapping[str, Mapping[str, Prepare]] = field(default_factory=dict)
+    """Other ways to use a library, each a row of its own: variant, then library."""
+    preset: str = "quick"
+    inputs: Callable[[Any, Dims], Sequence[Any]] | None = None
+    """Draws what this phase needs, where that is not what the workload draws."""
     flops: Callable[[Dims], int] | None = None
     bytes_moved: Callable[[Dims, int], int] | None = None
     reference: Callable[..., Any] | None = None
     """`reference(numpy, dims, *float64_inputs)` where it is not `array` itself in float64."""
-    projection: Callable[..., Projection] | None = None
+    projection: Callable[..., Projection | None] | None = None
     """`projection(numpy, rng, dims, *float64_inputs)`: replaces the reference of huge cases."""
+    shortcut: Callable[[Dims], float] | None = None
+    """How many times fewer FLOPs than `flops` a known algorithm needs, such as Winograd's; so much
+    faster than the device's peak a result may be and still be believed."""
 
-    def implementation(self, library: str) -> Prepare | None:
+    def implementation(self, library: str, variant: str | None = None) -> Prepare | None:
         """Return the version for `library` (`numpy`, `cupy`, `torch`), or None if it has none."""
+        if variant is not None:
+            return self.variants.get(variant, {}).get(library)
         if library in self.overrides:
             return self.overrides[library]
         return self.torch if library == "torch" else self.array
@@ -99,6 +113,8 @@ class Workload:
     phases: Mapping[str, Phase]
     version: int = 1
     error_factor: float = 1.0
+    includes: Mapping[str, str] = field(default_factory=dict)
+    """What the time of each library holds besides the operation itself, where users would ask."""
     resize: Callable[[Mapping[str, int]], Dims] | None = None
     """Completes the dimensions that a user gave (`--size`), or raises ValueError saying why not."""
 

@@ -1,9 +1,10 @@
 """The order of a run, with workers that answer from a script instead of measuring."""
 
+import dataclasses
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import pytest
@@ -16,6 +17,8 @@ from bench.running import execute, inputs, seats
 from bench.running.execute import Event, Execution, Note, Progress, Working
 from bench.running.plan import RunRequest, make_plan
 from bench.running.probe import Probe
+from bench.suites import Suite
+from bench.workload import Workload, calling
 
 SECONDS = {"numpy": 2e-3, "torch-cpu": 1e-3}
 Script = Callable[["ScriptedWorker", dict[str, Any]], dict[str, Any] | None]
@@ -67,6 +70,7 @@ class ScriptedWorker:
     def do_begin(self, message: dict[str, Any]) -> dict[str, Any]:
         order = message["order"]
         self.log.append(("begin", f"{self.backend} {order['dims']['n']}"))
+        self.log.append(("way", f"{self.backend} {message['way']}"))
         self.begun[message["case"]] = order
         return {
             "visits": self.visits,
@@ -125,16 +129,29 @@ def request(**changes: Any) -> RunRequest:
     return RunRequest(**{**fields, **changes})
 
 
-def plan(asked: RunRequest) -> list[CaseLine]:
+def plan(asked: RunRequest, workloads: Mapping[str, Workload] | None = None) -> list[CaseLine]:
     probes = {name: Probe(name) for name in backends()}
     for name in ("cupy", "torch-cuda"):
         probes[name] = Probe(name, absent=("no GPU is here", "buy one"))
-    return make_plan(asked, catalog.suites(), catalog.workloads(), probes, 2)
+    return make_plan(asked, catalog.suites(), workloads or catalog.workloads(), probes, 2)
 
 
-def execution(asked: RunRequest | None = None, progress: Progress | None = None) -> Execution:
-    asked = asked or request()
-    return Execution(asked, plan(asked), catalog.workloads(), 2, progress)
+def execution(
+    asked: RunRequest | None = None,
+    progress: Progress | None = None,
+    workloads: Mapping[str, Workload] | None = None,
+    suites: Mapping[str, Suite] | None = None,
+) -> Execution:
+    asked, workloads = asked or request(), workloads or catalog.workloads()
+    cases = plan(asked, workloads)
+    return Execution(asked, cases, suites or catalog.suites(), workloads, 2, progress)
+
+
+def matmul_with(**changes: Any) -> dict[str, Workload]:
+    """Return the product of two matrices with other properties of its phase."""
+    matmul = catalog.workloads()["matmul"]
+    phase = dataclasses.replace(matmul.phases["call"], **changes)
+    return {"matmul": dataclasses.replace(matmul, phases={"call": phase})}
 
 
 def measured(events: list[Event]) -> list[BlockLine]:
@@ -309,6 +326,85 @@ def test_ten_times_the_declared_flops_ends_as_implausible() -> None:
     assert outcome.case == "matmul/n=128/call/float32/numpy"
     assert "1000 GFLOP/s" in outcome.reason
     assert not [line for line in measured(events) if line.case == outcome.case]
+
+
+def at(flops_per_second: float) -> Script:
+    """Script NumPy to be so fast: 100 GFLOP/s is the peak, and 10% are granted."""
+
+    def script(worker: ScriptedWorker, order: dict[str, Any]) -> dict[str, Any] | None:
+        seconds = 2 * order["dims"]["n"] ** 3 / flops_per_second
+        return seen(seconds) if worker.backend == "numpy" else None
+
+    return script
+
+
+@pytest.mark.parametrize(
+    ("saved", "flops_per_second", "believed"),
+    [
+        (None, 109e9, True),
+        (None, 111e9, False),
+        (1.0, 111e9, False),
+        (4.0, 435e9, True),
+        (4.0, 445e9, False),
+    ],
+)
+def test_an_algorithm_that_needs_fewer_flops_may_be_so_much_faster_and_no_more(
+    saved: float | None, flops_per_second: float, believed: bool
+) -> None:
+    shortcut = None if saved is None else lambda dims: saved if dims["n"] == 64 else 1.0
+    ScriptedWorker.script = staticmethod(at(flops_per_second))
+    asked = request(sizes={"n": [64]}, blocks=1, backends=["numpy"])
+    workloads = matmul_with(shortcut=shortcut)
+    (event,) = (
+        event
+        for event in execution(asked, workloads=workloads).lines()
+        if isinstance(event, (BlockLine, OutcomeLine))
+    )
+    if believed:
+        assert isinstance(event, BlockLine)
+    else:
+        assert isinstance(event, OutcomeLine)
+        assert event.status == "implausible"
+
+
+def test_a_shortcut_is_that_of_the_case_and_not_of_its_neighbours() -> None:
+    ScriptedWorker.script = staticmethod(at(200e9))
+    workloads = matmul_with(shortcut=lambda dims: 4.0 if dims["n"] == 64 else 1.0)
+    events = list(execution(request(blocks=1), workloads=workloads).lines())
+    refused = {event.case for event in events if isinstance(event, OutcomeLine)}
+    assert refused == {f"matmul/n={n}/call/float32/numpy" for n in (32, 128)}
+    assert "matmul/n=64/call/float32/numpy" in {line.case for line in measured(events)}
+
+
+def test_a_worker_is_told_which_way_to_use_its_library() -> None:
+    only_torch = {"swift": {"torch": calling(lambda torch, a, b: a @ b)}}
+    asked = request(sizes={"n": [64]}, threads=[1, 2])
+    events = list(execution(asked, workloads=matmul_with(variants=only_torch)).lines())
+    places = Counter(line.case.rpartition("/")[2] for line in measured(events))
+    variants = ("", "+swift", "+threads=1", "+swift+threads=1")
+    assert places == {
+        **{f"torch-cpu{variant}": 2 for variant in variants},
+        **dict.fromkeys(("numpy", "numpy+threads=1"), 2),
+    }
+    told = Counter(text for what, text in ScriptedWorker.log if what == "way")
+    assert told == {"numpy None": 4, "torch-cpu None": 4, "torch-cpu swift": 4}
+    assert [what for what, _ in ScriptedWorker.log].count("draw") == 1, "of the same inputs"
+
+
+def test_a_case_has_its_suites_share_of_the_time() -> None:
+    given: list[dict[str, float]] = []
+
+    def script(_worker: ScriptedWorker, order: dict[str, Any]) -> None:
+        given.append(order["budget"])
+
+    ScriptedWorker.script = staticmethod(script)
+    suites = catalog.suites()
+    less = {**suites, "matmul": dataclasses.replace(suites["matmul"], share=0.25)}
+    list(execution(request(blocks=1), suites=less).lines())
+    assert given
+    whole = dataclasses.asdict(request().budget())
+    for name in ("warmup_seconds", "warmup_cap_seconds", "sampling_seconds"):
+        assert {budget[name] for budget in given} == {whole[name] / 4}
 
 
 def test_the_peak_is_measured_again_before_a_number_is_refused() -> None:

@@ -1,5 +1,6 @@
 """From a request to cases."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -7,8 +8,8 @@ import pytest
 from bench import catalog
 from bench.backends import backends
 from bench.errors import RequestError
-from bench.results.schema import CaseLine
-from bench.running.plan import PRESET, RunRequest, make_plan
+from bench.results.schema import CaseLine, Layers
+from bench.running.plan import PRESET, RunRequest, choose_suites, make_plan
 from bench.running.probe import Probe
 
 ABSENT = ("no NVIDIA GPU is in this machine", "run on a machine with one")
@@ -135,3 +136,183 @@ def test_settings_hold_the_request_and_give_it_back() -> None:
 def test_max_seconds_bounds_the_sampling() -> None:
     budget = RunRequest(suites=["matmul"], max_seconds=0.2).budget()
     assert budget.sampling_seconds == 0.2
+
+
+def convolutions(**fields: Any) -> list[CaseLine]:
+    return plan(**{"suites": ["convolution"], **fields})
+
+
+def places(cases: list[CaseLine]) -> Counter[str]:
+    """Count cases by backend and variant."""
+    return Counter(case.id.rpartition("/")[2] for case in cases)
+
+
+def test_quick_convolutions_are_the_layers_of_resnet50_forward() -> None:
+    cases = convolutions(preset="quick")
+    assert places(cases) == dict.fromkeys(backends(), 23)
+    assert len({case.size for case in cases}) == 23
+    assert all(case.id.startswith("conv2d/resnet50.") for case in cases)
+    assert {(case.phase, case.batch, case.variant) for case in cases} == {("forward", 8, None)}
+
+
+def test_standard_convolutions_have_gradients_and_other_ways_where_a_library_has_them() -> None:
+    cases = convolutions()
+    layers = 3 * (23 + 9)
+    assert places(cases) == {
+        "numpy": layers,
+        "cupy": layers,
+        "torch-cpu": layers,
+        "torch-cpu+channels_last": layers,
+        "torch-cuda": layers,
+        "torch-cuda+channels_last": layers,
+    }
+    assert {case.variant for case in runnable(cases)} == {None, "channels_last"}
+    assert Counter(case.phase for case in cases) == dict.fromkeys(
+        ("forward", "input_gradient", "weight_gradient"), 6 * (23 + 9)
+    )
+    assert {network for case in cases for network in case.networks} == {
+        *("resnet50", "vgg16", "vgg19")
+    }
+
+
+def test_the_problems_of_deepbench_are_thorough() -> None:
+    added = {c.size for c in convolutions(preset="thorough")} - {c.size for c in convolutions()}
+    assert len(added) > 80
+    assert all(size.startswith("deepbench.") for size in added)
+
+
+@pytest.mark.parametrize("preset", PRESET)
+def test_a_glob_reaches_the_same_cases_at_any_preset(preset: str) -> None:
+    cases = runnable(convolutions(only=["*resnet50*forward*"], preset=preset))
+    assert places(cases) == {"numpy": 23, "torch-cpu": 23, "torch-cpu+channels_last": 23}
+
+
+@pytest.mark.parametrize(
+    ("glob", "count"),
+    [
+        ("conv2d/resnet50.3.*/weight_gradient/*/numpy", 1),
+        ("*vgg16.9.*/input_gradient/*/torch-cpu", 1),
+        ("*resnet50*/forward/*+channels_last", 23),
+    ],
+)
+def test_a_glob_names_a_phase_or_a_variant_beyond_the_preset(glob: str, count: int) -> None:
+    assert len(runnable(convolutions(only=[glob], preset="quick"))) == count
+
+
+@pytest.mark.parametrize(
+    ("threads", "cores", "place"),
+    [
+        ([1], 2, "torch-cpu+channels_last+threads=1"),
+        ([2], 2, "torch-cpu+channels_last"),
+        ([], 2, "torch-cpu+channels_last"),
+        ([1], 1, "torch-cpu+channels_last"),
+    ],
+)
+def test_the_name_of_a_variant_and_the_threads_stand_side_by_side(
+    threads: list[int], cores: int, place: str
+) -> None:
+    only = ["*resnet50.1.*/forward/*/torch-cpu+channels_last*"]
+    (case,) = convolutions(only=only, threads=threads, cores=cores)
+    assert case.id.rpartition("/")[2] == place
+    assert case.way == "channels_last"
+    assert case.threads == (threads or [cores])[0]
+
+
+def test_fewer_threads_are_no_way_of_the_workload() -> None:
+    cases = convolutions(only=["*resnet50.1.*/forward/*"], threads=[1, 2])
+    assert {case.variant: case.way for case in cases if case.backend == "torch-cpu"} == {
+        None: None,
+        "threads=1": None,
+        "channels_last": "channels_last",
+        "channels_last+threads=1": "channels_last",
+    }
+    assert {case.variant for case in cases if case.device == "gpu"} == {None, "channels_last"}
+
+
+def of_network(network: str, cases: list[CaseLine]) -> list[Layers]:
+    """Return the layers of a network in one phase in one place."""
+    return [
+        case.networks[network]
+        for case in cases
+        if network in case.networks and (case.backend, case.phase) == ("numpy", "forward")
+    ]
+
+
+def test_a_case_knows_how_many_layers_of_which_network_it_stands_for() -> None:
+    cases = convolutions()
+    for network, layers, distinct in (("resnet50", 53, 23), ("vgg16", 13, 9), ("vgg19", 16, 9)):
+        found = of_network(network, cases)
+        assert len(found) == distinct
+        assert {layer.of for layer in found} == {layers}
+        assert sum(layer.count for layer in found) == layers
+    (sixth,) = (
+        c
+        for c in cases
+        if c.id.startswith("conv2d/vgg16.6.") and "forward" in c.id and c.backend == "numpy"
+    )
+    assert sixth.networks == {"vgg16": Layers(count=2, of=13), "vgg19": Layers(count=3, of=16)}
+    assert not any(case.networks for case in plan())
+
+
+def test_a_part_of_a_network_still_says_how_many_layers_it_has() -> None:
+    (found,) = of_network("resnet50", convolutions(only=["*resnet50.3.*"]))
+    assert found == Layers(count=3, of=53)
+
+
+def test_other_batches_rename_the_layers_and_keep_their_networks() -> None:
+    cases = runnable(convolutions(batches=[1, 2], preset="quick", backends=["numpy"]))
+    assert Counter(case.batch for case in cases) == {1: 23, 2: 23}
+    assert cases[0].id == "conv2d/resnet50.1.7x7s2,batch=1/forward/float32/numpy"
+    for batch in (1, 2):
+        layers = of_network("resnet50", [case for case in cases if case.batch == batch])
+        assert sum(layer.count for layer in layers) == 53
+        assert {layer.of for layer in layers} == {53}
+    one, two = (case.flops for case in cases[:2])
+    assert one is not None
+    assert two == 2 * one
+
+
+def test_a_size_of_ones_own_belongs_to_no_network() -> None:
+    layer = {"batch": [4], "in_channels": [3], "height": [8], "out_channels": [5], "kernel": [3]}
+    cases = runnable(convolutions(sizes=layer, preset="quick", backends=["numpy"]))
+    assert [case.size for case in cases] == [
+        "batch=4,in_channels=3,height=8,out_channels=5,kernel=3"
+    ]
+    assert cases[0].networks == {}
+
+
+def test_a_size_that_is_no_convolution_is_refused_with_the_reason() -> None:
+    layer = {"batch": [4], "in_channels": [3], "height": [2], "out_channels": [5], "kernel": [3]}
+    with pytest.raises(RequestError, match="the kernel is larger than the padded input"):
+        convolutions(sizes=layer)
+
+
+def test_a_suite_has_an_alias() -> None:
+    (suite,) = choose_suites(["conv"], catalog.suites())
+    assert suite.name == "convolution"
+    assert choose_suites(["conv", "convolution"], catalog.suites()) == [suite]
+    ids = [case.id for case in plan(suites=["conv"], preset="quick")]
+    assert ids == [case.id for case in convolutions(preset="quick")]
+
+
+@pytest.mark.parametrize("preset", PRESET)
+def test_a_suites_share_scales_warm_up_and_sampling(preset: str) -> None:
+    asked, whole = RunRequest(suites=["conv"], preset=preset), PRESET[preset].budget
+    assert asked.budget() == asked.budget(1.0) == whole
+    less = asked.budget(0.25)
+    for name in ("warmup_seconds", "warmup_cap_seconds", "sampling_seconds"):
+        assert getattr(less, name) == pytest.approx(getattr(whole, name) / 4)
+    assert 4 <= less.visits < whole.visits
+    assert less.precision == whole.precision
+
+
+def test_a_suites_share_leaves_alone_what_the_user_said() -> None:
+    asked = RunRequest(suites=["conv"], max_seconds=0.2)
+    assert asked.budget(0.25).sampling_seconds == 0.2
+    assert asked.budget(0.25).warmup_seconds == asked.budget().warmup_seconds / 4
+
+
+def test_a_suite_of_many_layers_takes_a_share_of_the_time() -> None:
+    suites = catalog.suites()
+    assert suites["matmul"].share == 1.0
+    assert 0 < suites["convolution"].share < 1

@@ -11,8 +11,9 @@ from bench.errors import CaseError
 from bench.measuring import reference
 from bench.measuring.exchange import HostArray, read_arrays
 from bench.measuring.reference import Drawn, draw
+from bench.measuring.verification import relative_error
 from bench.workload import Call, Dims, Phase, Projection, Size, Workload, calling
-from tests.fakes import torch_backend
+from tests.fakes import numpy_backend, torch_backend
 
 
 def two_matrices(rng: Any, dims: Dims) -> list[Any]:
@@ -190,6 +191,53 @@ def test_a_huge_product_is_checked_by_projections(
     assert drawn(tmp_path / "small").reference.kind == "full"
 
 
+def test_a_projection_says_which_axis_it_multiplied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_columns(numpy: Any, rng: Any, dims: Dims, a: Any, b: Any) -> Projection:
+        vectors = rng.standard_normal((dims["n"], 2))
+        return Projection(vectors=vectors, expected=(vectors.T @ a) @ b, axis=0)
+
+    monkeypatch.setattr(reference, "LARGE_FLOPS", 0)
+    phase = dataclasses.replace(PHASE, projection=of_columns)
+    found = drawn(tmp_path, phases={"call": phase})
+    assert (found.reference.kind, found.reference.axis) == ("sampled", 0)
+    assert found.as_dict()["reference"]["axis"] == 0
+    a, b = arrays(found.inputs)
+    assert relative_error(numpy_backend(), a @ b, found.reference) < 1e-12
+    assert relative_error(numpy_backend(), b @ a, found.reference) > 0.1
+
+
+def test_a_huge_case_that_cannot_be_projected_is_computed_in_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference, "LARGE_FLOPS", 0)
+    phase = dataclasses.replace(PHASE, projection=lambda *_: None)
+    found = drawn(tmp_path, phases={"call": phase})
+    a, b = arrays(found.inputs)
+    assert found.reference.kind == "full"
+    assert np.allclose(arrays(found.reference.path)[0], a @ b)
+
+
+def test_a_phase_draws_inputs_of_its_own(tmp_path: Path) -> None:
+    def row_and_column(rng: Any, dims: Dims) -> list[Any]:
+        return [rng.standard_normal((1, dims["n"])), rng.standard_normal((dims["n"], 1))]
+
+    own = dataclasses.replace(PHASE, inputs=row_and_column)
+    found = drawn(tmp_path, phases={"call": own})
+    for path in (found.inputs, found.decoy):
+        assert [array.shape for array in arrays(path)] == [(1, 6), (6, 1)]
+    row, column = arrays(found.inputs)
+    assert np.allclose(arrays(found.reference.path)[0], row @ column)
+    assert found.digest != drawn(tmp_path / "plain").digest
+
+
+def test_inputs_of_a_phase_that_ignore_their_random_generator_are_refused(tmp_path: Path) -> None:
+    fixed = dataclasses.replace(PHASE, inputs=lambda rng, dims: [np.eye(6), np.eye(6)])
+    with pytest.raises(CaseError, match="whatever its random generator"):
+        drawn(tmp_path, phases={"call": fixed})
+
+
 def test_a_huge_case_without_projections_is_computed_in_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,5 +251,6 @@ def test_what_was_drawn_travels_as_json(tmp_path: Path) -> None:
     assert found.as_dict()["reference"] == {
         "kind": "full",
         "path": str(tmp_path / "reference"),
+        "axis": -1,
     }
     assert isinstance(read_arrays(Path(found.inputs))[0], HostArray)

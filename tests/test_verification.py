@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -164,6 +165,17 @@ def projected(folder: Path, exact: Any) -> Reference:
     return expecting(folder, vectors, exact @ vectors, kind="sampled")
 
 
+def projected_along(folder: Path, exact: Any, axis: int) -> Reference:
+    """Replace an array by its projections along one axis, on the same vectors everywhere."""
+    vectors = RNG.standard_normal((exact.shape[axis], 8))
+    found = np.moveaxis(np.tensordot(exact, vectors, axes=(axis, 0)), -1, axis)
+    return dataclasses.replace(expecting(folder, vectors, found, kind="sampled"), axis=axis)
+
+
+def projected_channels(folder: Path, exact: Any) -> Reference:
+    return projected_along(folder, exact, 1)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("shape", [(96, 96), (40, 24, 16)], ids=["plain", "batched"])
 @pytest.mark.parametrize("size", [1e-6, 1e-3, 0.1])
@@ -185,13 +197,50 @@ def test_projections_see_a_single_wrong_row(tmp_path: Path) -> None:
     assert full / 3 < error < full * 3
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("axis", [1, 2, 3, -1, -2])
+def test_projections_along_any_axis_tell_the_error(
+    backend: Callable[[], Backend], axis: int, tmp_path: Path
+) -> None:
+    exact = RNG.standard_normal((4, 12, 6, 9))
+    reference = projected_along(tmp_path, exact, axis)
+    assert relative_error(backend(), output(backend(), exact), reference) < 1e-14
+    got = exact + 1e-3 * RNG.standard_normal(exact.shape)
+    full = float(np.linalg.norm(got - exact) / np.linalg.norm(exact))
+    error = relative_error(backend(), output(backend(), got), reference)
+    assert full / 2 < error < full * 2
+
+
+def test_projections_along_an_axis_see_values_that_changed_places_elsewhere(
+    tmp_path: Path,
+) -> None:
+    exact = RNG.standard_normal((4, 5, 6, 6))
+    reference = projected_along(tmp_path, exact, 1)
+    error = relative_error(numpy_backend(), exact.swapaxes(2, 3), reference)
+    assert error > 0.5
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 6, 7), (4, 5, 7, 6), (4, 5, 6, 7, 1), (4, 5, 42)])
+def test_projections_along_an_axis_want_the_shape_of_the_others(
+    shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    reference = projected_along(tmp_path, RNG.standard_normal((4, 5, 6, 7)), 1)
+    with pytest.raises(CaseError, match="shape") as caught:
+        relative_error(numpy_backend(), RNG.standard_normal(shape), reference)
+    assert caught.value.status == "wrong"
+
+
 def test_projections_want_the_shape_of_the_product(tmp_path: Path) -> None:
     with pytest.raises(CaseError, match="shape"):
         relative_error(numpy_backend(), A[:-1], projected(tmp_path, A))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("make", [expecting, projected], ids=["full", "projected"])
+@pytest.mark.parametrize(
+    "make",
+    [expecting, projected, projected_channels],
+    ids=["full", "projected", "projected_channels"],
+)
 def test_checking_by_parts_comes_to_the_same(
     backend: Callable[[], Backend],
     make: Callable[[Path, Any], Reference],

@@ -63,7 +63,30 @@ def greedy(library, dims, x):
     return call
 
 
+def square(library, dims, x):
+    return lambda: library.matmul(x, x)
+
+
+def doubled(library, dims, x):
+    return lambda: 2 * library.matmul(x, x)
+
+
+def row(rng, dims):
+    return [rng.standard_normal((1, dims["n"]))]
+
+
+def turned(library, dims, x):
+    return lambda: library.matmul(x, x.T)
+
+
 def workload(name, prepare, reference=None):
+    """The variant is another function, the second phase has other inputs."""
+    call = Phase(
+        array=prepare,
+        torch=prepare,
+        reference=reference,
+        variants={"doubled": {"torch": doubled, "numpy": doubled}, "same": {"torch": square}},
+    )
     return Workload(
         name=name,
         summary="",
@@ -71,7 +94,7 @@ def workload(name, prepare, reference=None):
         suites=(),
         sizes=[Size(dims={"n": 8})],
         inputs=inputs,
-        phases={"call": Phase(array=prepare, torch=prepare, reference=reference)},
+        phases={"call": call, "row": Phase(array=turned, torch=turned, inputs=row)},
     )
 '''
 
@@ -80,7 +103,7 @@ def workload(name, prepare, reference=None):
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("kernels")
     square = "reference=lambda numpy, dims, x: x @ x"
-    for name in ("watching", "greedy"):
+    for name in ("watching", "greedy", "square"):
         declaration = f'WORKLOAD = workload("{name}", {name}, {square})\n'
         (folder / f"{name}.py").write_text(KERNEL + declaration)
     return folder
@@ -114,21 +137,24 @@ def measured(
     workload: str,
     folder: Path,
     dtype: str = "float64",
-    n: int = 8,
+    dims: dict[str, int] | None = None,
+    phase: str = "call",
+    way: str | None = None,
 ) -> dict[str, Any]:
     """Have one process draw and another one measure, as the parent does."""
+    dims = dims or {"n": 8}
     drawn = drawer.ask(
         do="draw",
         workload=workload,
-        dims={"n": n},
-        phase="call",
+        dims=dims,
+        phase=phase,
         dtype=dtype,
         seed=0,
         folder=str(folder),
     )
     order = {name: drawn[name] for name in ("inputs", "decoy", "reference")}
-    order |= {"dims": {"n": n}, "dtype": dtype, "budget": BUDGET, "cores": 1}
-    begun = worker.ask(do="begin", case="c", workload=workload, phase="call", order=order)
+    order |= {"dims": dims, "dtype": dtype, "budget": BUDGET, "cores": 1}
+    begun = worker.ask(do="begin", case="c", workload=workload, phase=phase, way=way, order=order)
     seen = [worker.ask(do="visit", case="c") for _ in range(begun["visits"])]
     return {**begun, **seen[-1], **worker.ask(do="finish", case="c")}
 
@@ -170,8 +196,52 @@ def test_bits_that_numpy_drew_are_right_in_torch(
     torch_worker: WorkerProcess, numpy_worker: WorkerProcess, tmp_path: Path
 ) -> None:
     for dtype, limit in {"float32": 5e-6, "bfloat16": 1.2e-2}.items():
-        block = measured(torch_worker, numpy_worker, "matmul", tmp_path / dtype, dtype, n=64)
+        block = measured(torch_worker, numpy_worker, "matmul", tmp_path / dtype, dtype, {"n": 64})
         assert limit / 1000 < block["relative_error"] < limit
+
+
+def test_a_variant_is_what_is_measured(
+    torch_worker: WorkerProcess, numpy_worker: WorkerProcess, tmp_path: Path
+) -> None:
+    for worker in (numpy_worker, torch_worker):
+        block = measured(worker, numpy_worker, "square", tmp_path)
+        assert block["relative_error"] < 1e-12
+        with pytest.raises(CaseError, match="relative error 1 against") as caught:
+            measured(worker, numpy_worker, "square", tmp_path, way="doubled")
+        assert caught.value.status == "wrong"
+    block = measured(torch_worker, numpy_worker, "square", tmp_path, way="same")
+    assert block["relative_error"] < 1e-12
+
+
+@pytest.mark.parametrize("way", ["same", "unheard_of"])
+def test_a_variant_that_the_library_lacks_is_skipped_and_not_replaced(
+    numpy_worker: WorkerProcess, way: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CaseError, match="square has no version for numpy") as caught:
+        measured(numpy_worker, numpy_worker, "square", tmp_path, way=way)
+    assert caught.value.status == "skipped"
+
+
+def test_a_phase_is_measured_on_inputs_of_its_own(
+    torch_worker: WorkerProcess, numpy_worker: WorkerProcess, tmp_path: Path
+) -> None:
+    for worker in (numpy_worker, torch_worker):
+        # The product of a matrix with itself transposed would have passed as well: the size tells.
+        block = measured(worker, numpy_worker, "square", tmp_path, phase="row", dims={"n": 4096})
+        assert block["relative_error"] < 1e-12
+        assert (tmp_path / "inputs").stat().st_size < 2 * 8 * 4096
+
+
+def test_a_convolution_with_the_channels_last_is_right_in_torch(
+    torch_worker: WorkerProcess, numpy_worker: WorkerProcess, tmp_path: Path
+) -> None:
+    dims = {"batch": 2, "in_channels": 8, "height": 9, "out_channels": 8, "kernel": 3}
+    for phase in ("forward", "input_gradient", "weight_gradient"):
+        for way in (None, "channels_last"):
+            block = measured(
+                torch_worker, numpy_worker, "conv2d", tmp_path, "float32", dims, phase, way
+            )
+            assert 0 < block["relative_error"] < 5e-6
 
 
 def test_threads_are_as_given(numpy_worker: WorkerProcess, torch_worker: WorkerProcess) -> None:
@@ -197,7 +267,7 @@ def test_on_a_cpu_the_peak_is_what_the_case_itself_needs(
     numpy_worker: WorkerProcess, tmp_path: Path
 ) -> None:
     n = 1024
-    block = measured(numpy_worker, numpy_worker, "matmul", tmp_path, n=n)
+    block = measured(numpy_worker, numpy_worker, "matmul", tmp_path, dims={"n": n})
     data = 3 * 8 * n * n
     # A fifth on top is for what the BLAS packs; the mapped files would be two thirds more.
     assert data * 0.99 < block["peak_bytes"] < data * 1.2
@@ -237,7 +307,14 @@ def test_a_workload_without_a_version_for_the_library_is_skipped() -> None:
     matmul = catalog.workloads()["matmul"]
     worker.workloads = {"matmul": dataclasses.replace(matmul, phases={"call": only_torch})}
     reply = worker.answer(
-        {"do": "begin", "case": "c", "workload": "matmul", "phase": "call", "order": {}}
+        {
+            "do": "begin",
+            "case": "c",
+            "workload": "matmul",
+            "phase": "call",
+            "way": None,
+            "order": {},
+        }
     )
     assert reply == {"error": {"status": "skipped", "reason": "matmul has no version for fake"}}
 

@@ -26,6 +26,7 @@ class Numbers(click.ParamType[Any]):
     """`1,2,4`: whole numbers above zero."""
 
     name = "N,N"
+    least = 1
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         """Parse, naming the part that is no number."""
@@ -38,15 +39,16 @@ class Numbers(click.ParamType[Any]):
             number = int(text)
         except ValueError:
             self.fail(f"{text!r} is not a whole number", param, ctx)
-        if not 1 <= number <= 10**9:
-            self.fail(f"{text!r} must be from 1 to 1,000,000,000", param, ctx)
+        if not self.least <= number <= 10**9:
+            self.fail(f"{text!r} must be from {self.least} to 1,000,000,000", param, ctx)
         return number
 
 
 class Dimension(Numbers):
-    """`n=64,128`: a dimension's name and its values."""
+    """`n=64,128`: a dimension's name and its values; the workload knows which may be zero."""
 
     name = "KEY=V,V"
+    least = 0
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         """Split at the equals sign."""

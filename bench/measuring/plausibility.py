@@ -100,14 +100,22 @@ def ceiling(peaks: Sequence[Mapping[str, float]], dtype: str, device_name: str) 
 
 
 def why_implausible(
-    seconds: float, flops: int | None, bytes_moved: int | None, limit: Ceiling
+    seconds: float,
+    flops: int | None,
+    bytes_moved: int | None,
+    limit: Ceiling,
+    shortcut: float = 1.0,
 ) -> str | None:
-    """Return what is beyond the ceiling, or None."""
-    if flops and limit.flops and flops / seconds > FLOPS_MARGIN * limit.flops:
+    """Return what is beyond the ceiling, or None.
+
+    `shortcut`: how many times fewer FLOPs than counted a known algorithm needs.
+    """
+    if flops and limit.flops and flops / seconds > FLOPS_MARGIN * limit.flops * shortcut:
+        known = f", of which a known algorithm makes {shortcut:g} times" if shortcut > 1 else ""
         return (
             f"{flops / seconds / 1e9:.4g} GFLOP/s, but this device's peak is"
-            f" {limit.flops / 1e9:.4g} ({limit.source}): the declared FLOPs are wrong, or the work"
-            " was not done in full"
+            f" {limit.flops / 1e9:.4g} ({limit.source}){known}: the declared FLOPs are wrong, or the"
+            " work was not done in full"
         )
     large = bytes_moved is not None and bytes_moved > CACHE_BYTES
     if large and limit.bytes and bytes_moved and bytes_moved / seconds > BYTES_MARGIN * limit.bytes:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from bench.errors import CaseError
 from bench.measuring.exchange import HostArray, write_arrays
 from bench.measuring.verification import Reference
-from bench.workload import Dims, Phase, Workload
+from bench.workload import Dims, Phase, Projection, Workload
 
 LARGE_FLOPS: Final = 50e9  # about a second of float64 on two cores; above it a projection checks
 
@@ -42,34 +42,39 @@ def draw(
         for role in ("inputs", "decoy", "projection")
     )
     folder.mkdir(parents=True, exist_ok=True)
-    inputs = [_rounded(numpy, array, dtype) for array in workload.inputs(rng, dims)]
+    make = parts.inputs or workload.inputs
+    inputs = [_rounded(numpy, array, dtype) for array in make(rng, dims)]
     total = write_arrays(folder / "inputs", [host for host, _ in inputs])
     digest = _digest([host for host, _ in inputs])
-    decoys = [_rounded(numpy, array, dtype)[0] for array in workload.inputs(decoy_rng, dims)]
+    decoys = [_rounded(numpy, array, dtype)[0] for array in make(decoy_rng, dims)]
     if _digest(decoys) == digest:
         raise CaseError("failed", "inputs() draws the same whatever its random generator")
     total += write_arrays(folder / "decoy", decoys)
     del decoys
     exact = [value.astype("float64") if value.dtype.kind == "f" else value for _, value in inputs]
     del inputs
-    kind, expected = _reference(numpy, parts, dims, exact, other)
-    total += write_arrays(folder / "reference", [_host(numpy, array) for array in expected])
-    return Drawn(
-        str(folder / "inputs"),
-        str(folder / "decoy"),
-        Reference(kind, str(folder / "reference")),
-        digest,
-        total,
-    )
+    path = folder / "reference"
+    check = _projection(numpy, parts, dims, exact, other)
+    if check is not None:
+        expected = [check.vectors, check.expected]
+        reference = Reference("sampled", str(path), check.axis)
+    else:
+        expected = _reference(numpy, parts, dims, exact)
+        reference = Reference("full", str(path))
+    total += write_arrays(path, [_host(numpy, array) for array in expected])
+    return Drawn(str(folder / "inputs"), str(folder / "decoy"), reference, digest, total)
 
 
-def _reference(
+def _projection(
     numpy: Any, phase: Phase, dims: Dims, inputs: list[Any], rng: Any
-) -> tuple[str, list[Any]]:
+) -> Projection | None:
     large = phase.flops is not None and phase.flops(dims) > LARGE_FLOPS
-    if large and phase.projection is not None:
-        check = phase.projection(numpy, rng, dims, *inputs)
-        return "sampled", [check.vectors, check.expected]
+    if not large or phase.projection is None:
+        return None
+    return phase.projection(numpy, rng, dims, *inputs)
+
+
+def _reference(numpy: Any, phase: Phase, dims: Dims, inputs: list[Any]) -> list[Any]:
     if phase.reference is not None:
         output = phase.reference(numpy, dims, *inputs)
     else:
@@ -78,7 +83,7 @@ def _reference(
             raise CaseError("failed", "has neither a reference nor a version for NumPy")
         output = prepare(numpy, dims, *inputs)()
     outputs = output if isinstance(output, (tuple, list)) else (output,)
-    return "full", [numpy.asarray(array, "float64") for array in outputs]
+    return [numpy.asarray(array, "float64") for array in outputs]
 
 
 def _entropy(seed: int, workload: Workload, dims: Dims, role: str) -> int:

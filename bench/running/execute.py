@@ -16,12 +16,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, cast
 
 from bench.errors import CaseError
-from bench.measuring.sampling import relative_half_width
+from bench.measuring.sampling import Budget, relative_half_width
 from bench.results.schema import BlockLine, CaseLine, OutcomeLine, Status, WorkerLine
 from bench.running.inputs import Inputs, work_of
 from bench.running.plan import RunRequest
 from bench.running.seats import Seats, seat_of
 from bench.running.worker_process import WorkerProcess
+from bench.suites import Suite
 from bench.workload import Workload
 
 BATCH_GROUPS: Final = 8  # what a kill may lose, and what lies in memory at a time
@@ -114,11 +115,13 @@ class Execution:
         self,
         request: RunRequest,
         cases: Sequence[CaseLine],
+        suites: Mapping[str, Suite],
         workloads: Mapping[str, Workload],
         cores: int,
         progress: Progress | None = None,
     ) -> None:
         self.request = request
+        self.suites = suites
         self.workloads = workloads
         self.cores = cores
         self.progress = progress or Progress()
@@ -235,7 +238,7 @@ class Execution:
             "dims": case.sizes,
             "dtype": case.dtype,
             **{name: drawn[name] for name in ("inputs", "decoy", "reference")},
-            "budget": asdict(self.request.budget()),
+            "budget": asdict(self._budget(case)),
             "cores": self.cores,
             "error_factor": self.workloads[case.workload].error_factor,
             "calls_per_sample": self.progress.calls_per_sample(case.key),
@@ -243,9 +246,18 @@ class Execution:
         seat = seat_of(case)
         worker = self._seats.worker(seat)
         reply = self._seats.ask(
-            seat, do="begin", case=case.id, workload=case.workload, phase=case.phase, order=order
+            seat,
+            do="begin",
+            case=case.id,
+            workload=case.workload,
+            phase=case.phase,
+            way=case.way,
+            order=order,
         )
         return worker, reply
+
+    def _budget(self, case: CaseLine) -> Budget:
+        return self.request.budget(self.suites[case.suite].share)
 
     def _visit(
         self, due: list[Begun], begun: list[Begun], block: int, allowed: int
@@ -289,7 +301,9 @@ class Execution:
     def _finish(self, one: Begun, block: int) -> BlockLine | OutcomeLine:
         try:
             reply = {**one.reply, **self._ask(one, "finish")}
-            self._seats.require_plausible(one.case, statistics.median(one.samples))
+            parts = self.workloads[one.case.workload].phases[one.case.phase]
+            shortcut = parts.shortcut(one.case.sizes) if parts.shortcut else 1.0
+            self._seats.require_plausible(one.case, statistics.median(one.samples), shortcut)
         except CaseError as error:
             return self._outcome(one.case, block, error)
         notes = [*reply["notes"], *one.notes]
@@ -312,7 +326,7 @@ class Execution:
             **{name: reply[name] for name in _AS_REPLIED},
         )
         width = relative_half_width(line.quiet_seconds())
-        if self.request.budget().precision < width < math.inf:
+        if self._budget(one.case).precision < width < math.inf:
             line.notes.append("imprecise")
         self.progress.add(line)
         return line

@@ -11,7 +11,7 @@ from bench.backends import backends
 from bench.errors import RequestError
 from bench.measuring.sampling import Budget
 from bench.names import choose
-from bench.results.schema import CaseLine
+from bench.results.schema import CaseLine, Layers
 from bench.running.probe import Probe
 from bench.suites import Suite
 from bench.workload import DTYPES, ITEM_BYTES, PRESETS, Phase, Size, Workload
@@ -35,6 +35,10 @@ PRESET: Final[Mapping[str, Preset]] = {
 }
 
 
+LEAST_VISITS: Final = 4
+"""Of a case in a block: below it the quieter half of them is no choice."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
     """What the user asked for, as parsed; stored in the run file's settings."""
@@ -55,12 +59,16 @@ class RunRequest:
     seed: int = 0
     kernels: Sequence[str] = ()
 
-    def budget(self) -> Budget:
-        """Return the preset's budget, with the user's bound on sampling."""
-        budget = PRESET[self.preset].budget
-        if self.max_seconds is None:
-            return budget
-        return replace(budget, sampling_seconds=self.max_seconds)
+    def budget(self, share: float = 1.0) -> Budget:
+        """Return a suite's share of the preset's budget, with the user's bound on sampling."""
+        whole = PRESET[self.preset].budget
+        return replace(
+            whole,
+            warmup_seconds=share * whole.warmup_seconds,
+            warmup_cap_seconds=share * whole.warmup_cap_seconds,
+            sampling_seconds=self.max_seconds or share * whole.sampling_seconds,
+            visits=max(LEAST_VISITS, round(share * whole.visits)),
+        )
 
     def planned_blocks(self) -> int:
         """Return how many blocks a run without a time limit has."""
@@ -121,16 +129,16 @@ def make_plan(
                 refused.append(f"{workload.name}: {error}")
                 continue
             for size, phase, dtype, backend in itertools.product(
-                sizes,
-                [p for p in suite.phases if p in workload.phases],
-                request.dtypes,
-                chosen_backends,
+                sizes, _phases(request, suite, workload), request.dtypes, chosen_backends
             ):
-                for threads in _threads_of(backend, request.threads, cores):
-                    case = _case(
-                        suite, workload, size, phase, dtype, backend, threads, cores, probes
-                    )
+                for threads, way in itertools.product(
+                    _threads_of(backend, request.threads, cores),
+                    _ways(request, workload.phases[phase], backend),
+                ):
+                    variant = _variant(way, backend, threads, cores)
+                    case = _case(suite, workload, size, phase, dtype, backend, threads, variant)
                     if _wanted(case.id, request.only):
+                        case.skipped = _why_skipped(workload, case, probes)
                         cases.setdefault(case.key, case)
     if not cases:
         raise RequestError(_why_empty(request, chosen, workloads, refused))
@@ -160,6 +168,31 @@ def _threads_of(backend: str, threads: Sequence[int], cores: int) -> Sequence[in
     return threads or (cores,) if backends()[backend].device == "cpu" else (cores,)
 
 
+def _is_reached(request: RunRequest, preset: str) -> bool:
+    """Tell whether the run goes as far as `preset`; a glob may name what any preset has."""
+    return bool(request.only) or PRESETS.index(preset) <= PRESETS.index(request.preset)
+
+
+def _phases(request: RunRequest, suite: Suite, workload: Workload) -> list[str]:
+    return [
+        name
+        for name in suite.phases
+        if name in workload.phases and _is_reached(request, workload.phases[name].preset)
+    ]
+
+
+def _ways(request: RunRequest, phase: Phase, backend: str) -> list[str | None]:
+    """Return the plain way to use the library and, beyond the quick preset, the others."""
+    library = backends()[backend].library
+    others = [name for name, found in phase.variants.items() if library in found]
+    return [None, *(others if _is_reached(request, "standard") else [])]
+
+
+def _variant(way: str | None, backend: str, threads: int, cores: int) -> str | None:
+    few = threads != cores and backends()[backend].device == "cpu"
+    return "+".join(filter(None, [way, f"threads={threads}" if few else None])) or None
+
+
 def _wanted(case_id: str, globs: Sequence[str]) -> bool:
     return not globs or any(fnmatch.fnmatchcase(case_id, glob) for glob in globs)
 
@@ -167,10 +200,7 @@ def _wanted(case_id: str, globs: Sequence[str]) -> bool:
 def _sizes(request: RunRequest, workload: Workload) -> list[Size]:
     """Return the sizes of the preset, or those that the user gave instead."""
     if not request.sizes:
-        level = PRESETS.index(request.preset)
-        # A glob may name a size of any preset.
-        reach = len(PRESETS) if request.only else level + 1
-        sizes = [size for size in workload.sizes if PRESETS.index(size.preset) < reach]
+        sizes = [size for size in workload.sizes if _is_reached(request, size.preset)]
         if not request.batches:
             return sizes
         return [
@@ -196,6 +226,9 @@ def _replaced(workload: Workload, given: Mapping[str, int]) -> dict[str, int]:
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise ValueError(f"has no dimension {unknown[0]!r}; it has {', '.join(known)}")
+    zero = next((name for name, value in given.items() if value < 1), None)
+    if zero is not None:
+        raise ValueError(f"{zero} begins at 1")
     return {**known, **given}
 
 
@@ -207,12 +240,9 @@ def _case(
     dtype: str,
     backend: str,
     threads: int,
-    cores: int,
-    probes: Mapping[str, Probe],
+    variant: str | None,
 ) -> CaseLine:
-    kind = backends()[backend]
     parts = workload.phases[phase]
-    variant = None if threads == cores or kind.device == "gpu" else f"threads={threads}"
     place = f"{backend}+{variant}" if variant else backend
     moved = parts.bytes_moved(size.dims, ITEM_BYTES[dtype]) if parts.bytes_moved else None
     return CaseLine(
@@ -228,23 +258,24 @@ def _case(
         backend=backend,
         variant=variant,
         threads=threads,
-        device=kind.device,
+        device=backends()[backend].device,
         flops=parts.flops(size.dims) if parts.flops else None,
         bytes_moved=moved,
-        skipped=_why_skipped(workload, parts, dtype, backend, probes),
+        networks={
+            name: Layers(count=count, of=sum(s.networks.get(name, 0) for s in workload.sizes))
+            for name, count in size.networks.items()
+        },
     )
 
 
-def _why_skipped(
-    workload: Workload, parts: Phase, dtype: str, backend: str, probes: Mapping[str, Probe]
-) -> str | None:
-    absent = probes[backend].absent
+def _why_skipped(workload: Workload, case: CaseLine, probes: Mapping[str, Probe]) -> str | None:
+    absent = probes[case.backend].absent
     if absent is not None:
         return "; ".join(absent)
-    kind = backends()[backend]
-    if parts.implementation(kind.library) is None:
+    kind = backends()[case.backend]
+    if workload.phases[case.phase].implementation(kind.library, case.way) is None:
         return f"{workload.name} has no version for {kind.library}"
-    return kind().unsupported(dtype)
+    return kind().unsupported(case.dtype)
 
 
 def _why_empty(

@@ -103,7 +103,7 @@ class Seats:
             raise
         return reply
 
-    def require_plausible(self, case: CaseLine, seconds: float) -> None:
+    def require_plausible(self, case: CaseLine, seconds: float, shortcut: float = 1.0) -> None:
         """Raise CaseError (`implausible`) if `case` is faster than its device can be."""
         seat = seat_of(case)
         for attempt in range(1 + SUSPICIONS):
@@ -117,7 +117,7 @@ class Seats:
                 if self._devices.get(other[0]) == self._devices.get(seat[0])
             ]
             limit = ceiling(same_device, case.dtype, self._devices.get(seat[0], "cpu"))
-            why = why_implausible(seconds, case.flops, case.bytes_moved, limit)
+            why = why_implausible(seconds, case.flops, case.bytes_moved, limit, shortcut)
             if why is None:
                 return
         raise CaseError("implausible", str(why))

@@ -33,6 +33,7 @@ from bench.results.writing import RunWriter
 from bench.running.execute import Event, Execution, Progress
 from bench.running.plan import RunRequest, make_plan
 from bench.running.probe import Probe, probe
+from bench.suites import Suite
 from bench.workload import Workload
 
 
@@ -42,6 +43,7 @@ class Session:
 
     request: RunRequest
     cases: list[CaseLine]
+    suites: Mapping[str, Suite]
     workloads: Mapping[str, Workload]
     probes: Mapping[str, Probe]
     cores: int
@@ -54,16 +56,20 @@ class Session:
         """Return about how long it takes: for a person who decides whether to wait."""
         if self.request.minutes is not None:
             return 60 * self.request.minutes
-        budget = self.request.budget()
-        measured = [case for case in self.cases if case.skipped is None]
-        # 50 GFLOP/s a core is what a current CPU reaches in float32.
-        calls = sum(3 * (case.flops or 0) / (50e9 * case.threads) for case in measured)
-        block = len(measured) * (budget.warmup_seconds + budget.sampling_seconds + 0.4) + calls
-        return self.request.planned_blocks() * (block + 4)
+        block = 4.0
+        for case in self.cases:
+            if case.skipped is None:
+                budget = self.request.budget(self.suites[case.suite].share)
+                # 50 GFLOP/s a core is what a current CPU reaches in float32.
+                calls = 3 * (case.flops or 0) / (50e9 * case.threads)
+                block += budget.warmup_seconds + budget.sampling_seconds + calls + 0.4
+        return self.request.planned_blocks() * block
 
     def measure(self, writer: RunWriter) -> Iterator[Event]:
         """Measure what is missing; write every line before anyone hears of it."""
-        execution = Execution(self.request, self.cases, self.workloads, self.cores, self.progress)
+        execution = Execution(
+            self.request, self.cases, self.suites, self.workloads, self.cores, self.progress
+        )
         self.unreached: str | None = None
         try:
             for event in execution.lines():
@@ -122,7 +128,7 @@ def prepare(request: RunRequest, label: str | None, command: Sequence[str]) -> S
         settings=request.as_settings(cores),
         machine=machine,
     )
-    return Session(request, cases, workloads, probes, cores, header, Progress(), [])
+    return Session(request, cases, suites, workloads, probes, cores, header, Progress(), [])
 
 
 def resume(path: Path) -> tuple[Session, RunLines]:

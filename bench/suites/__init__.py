@@ -14,3 +14,5 @@ class Suite:
     phases: Sequence[str]
     """The phases of a workload that the suite times, where the workload has them."""
     aliases: Sequence[str] = ()
+    share: float = 1.0
+    """Of the preset's time for a case: less where a suite has many cases that are seen together."""

@@ -17,6 +17,8 @@ VECTORS = 8  # projections of a huge product: the estimate of its error is then 
 
 def resize(given: Dims) -> Dims:
     """Complete `n` alone to a square product; otherwise m, k and n are all needed."""
+    if min((given[name] for name in ("m", "k", "n") if name in given), default=1) < 1:
+        raise ValueError("m, k and n begin at 1")
     if set(given) == {"n"}:
         return given
     if {"m", "k", "n"} <= set(given) <= {"m", "k", "n", "a_t", "b_t"}:

@@ -225,7 +225,7 @@ def test_a_worker_measures_the_product_in_every_dtype(
             )
             order = {key: files[key] for key in ("inputs", "decoy", "reference")}
             order |= {"dims": {"n": 512}, "dtype": dtype, "budget": asdict(BUDGET), "cores": 1}
-            worker.ask(do="begin", case="c", workload="matmul", phase="call", order=order)
+            worker.ask(do="begin", case="c", workload="matmul", phase="call", way=None, order=order)
             assert min(worker.ask(do="visit", case="c")["seconds"]) > 0
             assert 0 < worker.ask(do="finish", case="c")["relative_error"] < LIMITS[dtype]
     except BackendAbsent as absent:
