@@ -47,8 +47,9 @@ def test_every_command_is_listed_with_one_line() -> None:
         (["run", "--suite", "matmul", "--dtype", "float23"], "did you mean float32?"),
         (["run", "--suite", "matmul", "--preset", "quik"], "did you mean quick?"),
         (["run", "--suite", "matmul", "--size", "n=ten"], "'ten' is not a whole number"),
-        (["run", "--suite", "matmul", "--size", "n=0"], "must be from 1"),
-        (["run", "--suite", "matmul", "--size", "n=-4"], "must be from 1"),
+        (["run", "--suite", "matmul", "--size", "n=0"], "m, k and n begin at 1"),
+        (["run", "--suite", "matmul", "--size", "n=-4"], "must be from 0"),
+        (["run", "--suite", "conv", "--size", "kernel=0"], "needs 'batch'"),
         (["run", "--suite", "matmul", "--size", "64"], "such as n=512,1024"),
         (["run", "--suite", "matmul", "--size", "q=4"], "fits no workload"),
         (["run", "--suite", "matmul", "--threads", "0"], "must be from 1"),
@@ -87,8 +88,10 @@ def test_list_says_what_there_is_and_what_is_missing() -> None:
     done = bench("list", "--json")
     found = json.loads(done.stdout)
     assert done.returncode == 0
-    assert [suite["name"] for suite in found["suites"]] == ["matmul"]
+    assert [suite["name"] for suite in found["suites"]] == ["convolution", "matmul"]
     assert all(suite["question"].endswith("?") for suite in found["suites"])
+    includes = {workload["name"]: workload["includes"] for workload in found["workloads"]}
+    assert set(includes["conv2d"]) == {"numpy", "cupy", "torch"}
     states = {backend["name"]: backend for backend in found["backends"]}
     assert set(states) == {"cupy", "numpy", "torch-cpu", "torch-cuda"}
     assert states["numpy"]["available"]
@@ -99,8 +102,9 @@ def test_list_says_what_there_is_and_what_is_missing() -> None:
 def test_list_as_text_names_each_backend_and_is_plain_when_piped() -> None:
     done = bench("list")
     assert "\x1b" not in done.stdout
-    for name in ("numpy", "torch-cpu", "cupy", "torch-cuda", "matmul", "batched_matmul"):
+    for name in ("numpy", "torch-cpu", "cupy", "torch-cuda", "matmul", "conv2d"):
         assert name in done.stdout
+    assert "im2col" in done.stdout
 
 
 def test_color_can_be_forced_and_is_refused_by_no_color() -> None:

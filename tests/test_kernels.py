@@ -145,6 +145,7 @@ def test_a_projection_is_the_product_times_its_vectors(name: str, data: st.DataO
     inputs = [array.astype("float64") for array in workload.inputs(rng, dims)]
     product = phase.array(np, dims, *inputs)()
     check = phase.projection(np, rng, dims, *inputs)
+    assert check is not None
     assert np.allclose(product @ check.vectors, check.expected)
 
 

@@ -50,6 +50,7 @@ def _as_json(suites: Any, workloads: Any, probes: Any) -> dict[str, Any]:
                 "source": w.source,
                 "suites": list(w.suites),
                 "phases": list(w.phases),
+                "includes": dict(w.includes),
                 "sizes": [
                     {"size": s.label, "dims": dict(s.dims), "preset": s.preset} for s in w.sizes
                 ],
@@ -96,6 +97,10 @@ def _as_text(suites: Any, workloads: Any, probes: Any, color: bool, verbose: boo
     parts.append(
         align(["workload", "suites", f"sizes ({'/'.join(PRESETS)})", "what"], rows, width=width)
     )
+    included = [
+        [w.name, library, what] for w in workloads.values() for library, what in w.includes.items()
+    ]
+    parts.append(align(["workload", "library", "what its time includes"], included, width=width))
     parts.append(
         align(
             ["preset", "blocks", "seconds a case and block"],

@@ -1,0 +1,155 @@
+"""Two-dimensional convolution and its two gradients, with stride, padding, dilation and groups.
+
+y[n, k, i, j] = sum over c, a, b of w[k, c, a, b] x[n, c, stride i + dilation a - padding, ...], a
+cross-correlation as in every library. x is (batch, in_channels, height, width), w is
+(out_channels, in_channels / groups, kernel, kernel_width), y and its gradient are (batch,
+out_channels, rows, columns). `width`, `kernel_width` and `padding_width` are given where they
+differ from `height`, `kernel` and `padding`.
+
+Beside this file: `_conv2d_shape` (which inputs an output reads), `_conv2d_array` (NumPy and CuPy),
+`_conv2d_reference` (float64), `_conv2d_layers` (the layers and their sources).
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from bench.workload import Call, Dims, Phase, Prepare, Workload
+
+from ._conv2d_array import forward_array, input_gradient_array, weight_gradient_array
+from ._conv2d_layers import SIZES
+from ._conv2d_reference import (
+    forward_projection,
+    forward_reference,
+    input_gradient_projection,
+    input_gradient_reference,
+    weight_gradient_projection,
+    weight_gradient_reference,
+)
+from ._conv2d_shape import resize, shape_of
+
+
+def inputs(rng: Any, dims: Dims) -> tuple[Any, Any]:
+    """Draw x and w from N(0, 1)."""
+    shape = shape_of(dims)
+    return draw(rng, shape.x), draw(rng, shape.w)
+
+
+def input_gradient_inputs(rng: Any, dims: Dims) -> tuple[Any, Any]:
+    """Draw dy and w from N(0, 1)."""
+    shape = shape_of(dims)
+    return draw(rng, shape.y), draw(rng, shape.w)
+
+
+def weight_gradient_inputs(rng: Any, dims: Dims) -> tuple[Any, Any]:
+    """Draw x and dy from N(0, 1)."""
+    shape = shape_of(dims)
+    return draw(rng, shape.x), draw(rng, shape.y)
+
+
+def draw(rng: Any, shape: tuple[int, ...]) -> Any:
+    """Draw from N(0, 1)."""
+    return rng.standard_normal(shape, dtype="float32")
+
+
+def options(dims: Dims) -> dict[str, Any]:
+    """Return the arguments that all of PyTorch's functions share."""
+    shape = shape_of(dims)
+    names = ("stride", "padding", "dilation", "groups")
+    return {name: getattr(shape, name) for name in names}
+
+
+def forward_torch(torch: Any, dims: Dims, x: Any, w: Any) -> Call:
+    """Call the functional convolution."""
+    given = options(dims)
+    return lambda: torch.nn.functional.conv2d(x, w, **given)
+
+
+def input_gradient_torch(torch: Any, dims: Dims, dy: Any, w: Any) -> Call:
+    """Ask for the gradient of x alone."""
+    given, size = options(dims), shape_of(dims).x
+    return lambda: torch.nn.grad.conv2d_input(size, w, dy, **given)
+
+
+def weight_gradient_torch(torch: Any, dims: Dims, x: Any, dy: Any) -> Call:
+    """Ask for the gradient of w alone."""
+    given, size = options(dims), shape_of(dims).w
+    return lambda: torch.nn.grad.conv2d_weight(x, size, dy, **given)
+
+
+def channels_last(prepare: Prepare) -> Mapping[str, Prepare]:
+    """Give PyTorch its inputs with the channels innermost, as its users do once for a model."""
+
+    def prepare_channels_last(torch: Any, dims: Dims, *arrays: Any) -> Call:
+        moved = [array.to(memory_format=torch.channels_last) for array in arrays]
+        return prepare(torch, dims, *moved)
+
+    return {"torch": prepare_channels_last}
+
+
+def flops(dims: Dims) -> int:
+    """Count a multiply-add for each output, input channel of its group and tap; zeros as well."""
+    shape = shape_of(dims)
+    return 2 * math.prod(shape.y) * math.prod(shape.w[1:])
+
+
+def bytes_moved(dims: Dims, item: int) -> int:
+    """Count x, w and y once each: in every phase two of them are read and the third is written."""
+    shape = shape_of(dims)
+    return item * sum(math.prod(array) for array in (shape.x, shape.w, shape.y))
+
+
+def shortcut(dims: Dims) -> float:
+    """Return what Winograd's F(4x4, 3x3) saves (Lavin and Gray, 2016): 36 products for 144."""
+    shape = shape_of(dims)
+    dense = shape.stride == 1 and shape.dilation == 1
+    return 4.0 if dense and min(shape.kernel) >= 3 else 1.0
+
+
+_COSTS: Any = {"flops": flops, "bytes_moved": bytes_moved, "shortcut": shortcut}
+
+WORKLOAD = Workload(
+    name="conv2d",
+    summary="two-dimensional convolution and its gradients, of images in NCHW",
+    source="He et al., 2016; Simonyan and Zisserman, 2015; DeepBench conv_problems.h",
+    suites=("convolution",),
+    sizes=SIZES,
+    inputs=inputs,
+    phases={
+        "forward": Phase(
+            array=forward_array,
+            torch=forward_torch,
+            variants={"channels_last": channels_last(forward_torch)},
+            reference=forward_reference,
+            projection=forward_projection,
+            **_COSTS,
+        ),
+        "input_gradient": Phase(
+            array=input_gradient_array,
+            torch=input_gradient_torch,
+            variants={"channels_last": channels_last(input_gradient_torch)},
+            inputs=input_gradient_inputs,
+            reference=input_gradient_reference,
+            projection=input_gradient_projection,
+            preset="standard",
+            **_COSTS,
+        ),
+        "weight_gradient": Phase(
+            array=weight_gradient_array,
+            torch=weight_gradient_torch,
+            variants={"channels_last": channels_last(weight_gradient_torch)},
+            inputs=weight_gradient_inputs,
+            reference=weight_gradient_reference,
+            projection=weight_gradient_projection,
+            preset="standard",
+            **_COSTS,
+        ),
+    },
+    includes={
+        "numpy": "gathering the patches (im2col) and BLAS; workspace and output are allocated once",
+        "cupy": "gathering the patches (im2col) and cuBLAS, as NumPy; CuPy 14 has no cuDNN",
+        "torch": "reordering NCHW as oneDNN or cuDNN needs it, and a new output; no tuner"
+        " (cudnn.benchmark is off). The variant channels_last gets its arrays in NHWC",
+    },
+    resize=resize,
+)
