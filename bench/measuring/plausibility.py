@@ -114,8 +114,8 @@ def why_implausible(
         known = f", of which a known algorithm makes {shortcut:g} times" if shortcut > 1 else ""
         return (
             f"{flops / seconds / 1e9:.4g} GFLOP/s, but this device's peak is"
-            f" {limit.flops / 1e9:.4g} ({limit.source}){known}: the declared FLOPs are wrong, or the"
-            " work was not done in full"
+            f" {limit.flops / 1e9:.4g} ({limit.source}){known}: the declared FLOPs are wrong, or"
+            " the work was not done in full"
         )
     large = bytes_moved is not None and bytes_moved > CACHE_BYTES
     if large and limit.bytes and bytes_moved and bytes_moved / seconds > BYTES_MARGIN * limit.bytes:

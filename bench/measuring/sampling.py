@@ -1,7 +1,7 @@
 """Warm-up, calibration and samples: when to begin, how many calls a sample has, when to stop.
 
 Nothing here knows a library or a real clock: a stopwatch is given, and tests give a false one.
-Rules A6 to A8 and A12 of docs/measurement.md.
+Rules 7 to 9 and 11 of docs/measurement.md.
 """
 
 import itertools

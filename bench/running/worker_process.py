@@ -27,6 +27,10 @@ THREAD_VARIABLES: Final = (
     "VECLIB_MAXIMUM_THREADS",
     "NUMEXPR_NUM_THREADS",
 )
+ALLOCATOR: Final = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
+"""glibc keeps what is freed, as PyTorch's allocator for GPUs does. By default a large array is new
+memory in each call, which the kernel fills page by page: evidence/allocator.py shows how long that
+takes. It would also depend on which arrays the process has freed before."""
 
 
 class WorkerProcess:
@@ -181,6 +185,8 @@ def worker_environment(threads: int, gpu: str | None, layout: dict[str, int]) ->
     # OpenBLAS's threads spin for 2^26 cycles after a product; after 2^22 (some milliseconds) calls
     # in a row still find them awake.
     environment.setdefault("OPENBLAS_THREAD_TIMEOUT", "22")
+    for name, value in ALLOCATOR.items():
+        environment.setdefault(name, value)
     environment["PYTHONHASHSEED"] = str(layout["hash_seed"])
     environment["BENCH_PADDING"] = "x" * layout["padding"]
     environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # the order in which the driver counts
