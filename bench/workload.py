@@ -75,6 +75,9 @@ class Phase:
     preset: str = "quick"
     inputs: Callable[[Any, Dims], Sequence[Any]] | None = None
     """Draws what this phase needs, where that is not what the workload draws."""
+    error_factor: float = 1.0
+    """Widens the limits of verification: 4 for several layers in a row, 8 for gradients, which add
+    up more terms than one output has."""
     flops: Callable[[Dims], int] | None = None
     bytes_moved: Callable[[Dims, int], int] | None = None
     reference: Callable[..., Any] | None = None
@@ -100,8 +103,7 @@ class Workload:
 
     `version` counts up whenever the computation or its inputs change: measurements of different
     versions are never compared. `inputs(rng, dims)` draws NumPy arrays; floating ones are rounded
-    to the case's dtype by the engine, so that every library sees the same bits. `error_factor`
-    widens the limits of verification: 4 for several layers in a row, 8 for gradients.
+    to the case's dtype by the engine, so that every library sees the same bits.
     """
 
     name: str
@@ -112,7 +114,6 @@ class Workload:
     inputs: Callable[[Any, Dims], Sequence[Any]]
     phases: Mapping[str, Phase]
     version: int = 1
-    error_factor: float = 1.0
     includes: Mapping[str, str] = field(default_factory=dict)
     """What the time of each library holds besides the operation itself, where users would ask."""
     resize: Callable[[Mapping[str, int]], Dims] | None = None

@@ -202,12 +202,18 @@ def unmeasured(run: Run, request: Request) -> list[Unmeasured]:
         for m in sorted(asked, key=_order)
         if m.status not in ("ok", "skipped")
     ]
+    tried = {m.backend for m in asked if m.status != "skipped"}
+
+    def who(m: Measurement) -> str:
+        """Name a backend without a single case as a whole, with all its variants."""
+        return m.place if m.backend in tried else m.backend
+
     skipped: dict[tuple[str, str], list[Measurement]] = {}
     for m in sorted(asked, key=_order):
         if m.status == "skipped":
-            skipped.setdefault((m.place, m.reason or "no reason recorded"), []).append(m)
+            skipped.setdefault((who(m), m.reason or "no reason recorded"), []).append(m)
     for (place, reason), cases in skipped.items():
-        whole = len(cases) == sum(m.place == place for m in asked)
+        whole = len(cases) == sum(who(m) == place for m in asked)
         if len(cases) == 1 and not whole:
             found.append(Unmeasured(_name(cases[0]), "skipped", reason, ()))
         else:

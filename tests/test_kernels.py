@@ -48,7 +48,7 @@ def worst_error(
         inputs = [backend.to_device(array) for array in read_arrays(Path(drawn.inputs))]
         call = prepare(backend.namespace, dims, *inputs)
         call()
-        errors.append(relative_error(backend, call(), drawn.reference) / workload.error_factor)
+        errors.append(relative_error(backend, call(), drawn.reference) / phase.error_factor)
     assert errors, f"{workload.name} has no version for {backend.library}"
     return math.nan if any(math.isnan(e) for e in errors) else max(errors)
 

@@ -170,6 +170,19 @@ def test_cases_skipped_for_one_reason_are_named_together() -> None:
     )
 
 
+def test_a_backend_without_a_case_is_named_once_with_all_its_variants() -> None:
+    absent: dict[str, Any] = {"seconds": None, "status": "skipped", "reason": "no GPU"}
+    cases = [
+        measurement(backend="torch-cuda", variant=variant, **absent)
+        for variant in (None, "channels_last")
+    ]
+    assert shown("table", run(matmul(64, "numpy", 1.0), *cases)).endswith(
+        "Not measured:\n- torch-cuda: skipped: no GPU\n"
+    )
+    tried = [*cases[1:], measurement(backend="torch-cuda")]
+    assert "- torch-cuda+channels_last: skipped: no GPU\n" in shown("table", run(*tried))
+
+
 def test_sizes_stand_in_the_order_of_their_numbers_not_of_the_file() -> None:
     cases = [matmul(n, "numpy", 1.0) for n in (1024, 64, 16384, 256)]
     text = shown("table", run(*cases))

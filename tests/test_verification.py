@@ -74,10 +74,16 @@ def test_inputs_rounded_to_tf32_fail_as_float32_and_pass_as_tf32(tmp_path: Path)
     require_right(error, "tf32", 1.0)
 
 
-def test_tf32_is_only_suspected_where_it_explains_the_error() -> None:
+@pytest.mark.parametrize("error", [8e-6, 0.5])
+def test_tf32_is_only_suspected_where_it_explains_the_error(error: float) -> None:
     with pytest.raises(CaseError) as caught:
-        require_right(0.5, "float32", 1.0)
+        require_right(error, "float32", 1.0)
     assert "TF32" not in caught.value.reason
+
+
+def test_not_even_a_gradient_passes_in_tf32() -> None:
+    with pytest.raises(CaseError, match="TF32"):
+        require_right(1e-4, "float32", 8.0)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

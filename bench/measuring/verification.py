@@ -67,7 +67,7 @@ def require_right(error: float, dtype: str, factor: float) -> None:
         reason = "the output holds NaN or infinity, was not written, or should be zero and is not"
     else:
         reason = f"relative error {error:.2g} against float64; the limit of {dtype} is {limit:.2g}"
-        if dtype == "float32" and error <= LIMITS["tf32"]:
+        if dtype == "float32" and LIMITS["tf32"] / 10 <= error <= LIMITS["tf32"]:
             reason += ": reduced precision (such as TF32) is in effect"
     raise CaseError("wrong", reason)
 

@@ -240,7 +240,7 @@ class Execution:
             **{name: drawn[name] for name in ("inputs", "decoy", "reference")},
             "budget": asdict(self._budget(case)),
             "cores": self.cores,
-            "error_factor": self.workloads[case.workload].error_factor,
+            "error_factor": self.workloads[case.workload].phases[case.phase].error_factor,
             "calls_per_sample": self.progress.calls_per_sample(case.key),
         }
         seat = seat_of(case)

@@ -14,7 +14,7 @@ VECTORS = 8
 
 def resize(given: Dims) -> Dims:
     """Need all four dimensions."""
-    if min(given.values()) < 1:
+    if min(given.values(), default=1) < 1:
         raise ValueError("batch, m, k and n begin at 1")
     if set(given) == {"batch", "m", "k", "n"}:
         return given
