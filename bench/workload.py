@@ -85,8 +85,8 @@ class Phase:
     projection: Callable[..., Projection | None] | None = None
     """`projection(numpy, rng, dims, *float64_inputs)`: replaces the reference of huge cases."""
     shortcut: Callable[[Dims], float] | None = None
-    """How many times fewer FLOPs than `flops` a known algorithm needs, such as Winograd's; so much
-    faster than the device's peak a result may be and still be believed."""
+    """How many times fewer FLOPs than `flops` are known to do, as with Winograd's algorithm or
+    without products with padding; so much above the device's peak a rate is still believed."""
 
     def implementation(self, library: str, variant: str | None = None) -> Prepare | None:
         """Return the version for `library` (`numpy`, `cupy`, `torch`), or None if it has none."""

@@ -32,6 +32,9 @@ def rates(libraries: list[str]) -> dict[str, float]:
     """Return the median GFLOP/s of each library, their calls taken in turn in this process."""
     workload = catalog.workloads()["conv2d"]
     phase = workload.phases["forward"]
+    assert phase.array is not None
+    assert phase.torch is not None
+    assert phase.flops is not None
     calls: dict[str, Any] = {}
     for library in libraries:
         if library == "torch":
@@ -39,12 +42,12 @@ def rates(libraries: list[str]) -> dict[str, float]:
 
             torch.set_num_threads(allowed_cores())
             x, w = torch.randn(8, 64, 56, 56), torch.randn(64, 64, 3, 3)
-            calls[library] = phase.torch and phase.torch(torch, DIMS, x, w)
+            calls[library] = phase.torch(torch, DIMS, x, w)
         else:
             import numpy
 
             drawn = workload.inputs(numpy.random.default_rng(0), DIMS)
-            calls[library] = phase.array and phase.array(numpy, DIMS, *drawn)
+            calls[library] = phase.array(numpy, DIMS, *drawn)
     for call in calls.values():
         call()
     times: dict[str, list[float]] = {library: [] for library in libraries}
@@ -54,7 +57,6 @@ def rates(libraries: list[str]) -> dict[str, float]:
             start = time.perf_counter()
             call()
             times[library].append(time.perf_counter() - start)
-    assert phase.flops is not None
     flops = phase.flops(DIMS)
     return {name: flops / statistics.median(found) / 1e9 for name, found in times.items()}
 

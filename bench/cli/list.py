@@ -103,7 +103,7 @@ def _as_text(suites: Any, workloads: Any, probes: Any, color: bool, verbose: boo
     parts.append(align(["workload", "library", "what its time includes"], included, width=width))
     parts.append(
         align(
-            ["preset", "blocks", "seconds a case and block"],
+            ["preset", "blocks", "seconds a case and block, at most"],
             [
                 [name, str(p.blocks), f"{p.budget.warmup_seconds + p.budget.sampling_seconds:g}"]
                 for name, p in PRESET.items()

@@ -37,10 +37,7 @@ def grouped(shape: Shape, images: Any) -> Any:
 
 def forward_reference(numpy: Any, dims: Dims, x: Any, w: Any) -> Any:
     """Add up w[a, b] times the inputs that tap (a, b) reads."""
-    return _forward(numpy, shape_of(dims), x, w)
-
-
-def _forward(numpy: Any, shape: Shape, x: Any, w: Any) -> Any:
+    shape = shape_of(dims)
     weights = w.reshape(shape.groups, -1, *w.shape[1:])
     y = 0.0
     for a, b, window in windows(shape, pad(numpy, shape, x)):
@@ -50,10 +47,7 @@ def _forward(numpy: Any, shape: Shape, x: Any, w: Any) -> Any:
 
 def input_gradient_reference(numpy: Any, dims: Dims, dy: Any, w: Any) -> Any:
     """Add w[a, b] transposed times dy to the inputs that tap (a, b) reads."""
-    return _input_gradient(numpy, shape_of(dims), dy, w)
-
-
-def _input_gradient(numpy: Any, shape: Shape, dy: Any, w: Any) -> Any:
+    shape = shape_of(dims)
     weights = w.reshape(shape.groups, -1, *w.shape[1:]).swapaxes(1, 2)
     channels = w.shape[1] * shape.groups
     (height, width), (above, left) = shape.size, shape.padding
@@ -66,10 +60,7 @@ def _input_gradient(numpy: Any, shape: Shape, dy: Any, w: Any) -> Any:
 
 def weight_gradient_reference(numpy: Any, dims: Dims, x: Any, dy: Any) -> Any:
     """Multiply dy with the inputs that each tap reads."""
-    return _weight_gradient(numpy, shape_of(dims), x, dy)
-
-
-def _weight_gradient(numpy: Any, shape: Shape, x: Any, dy: Any) -> Any:
+    shape = shape_of(dims)
     dw = numpy.empty((dy.shape[1], x.shape[1] // shape.groups, *shape.kernel))
     gradient = grouped(shape, dy)
     for a, b, window in windows(shape, pad(numpy, shape, x)):

@@ -114,7 +114,20 @@ def shortcut(dims: Dims) -> float:
 
 
 GRADIENTS = 8  # times the limit: that of a weight adds up 400,000 terms in VGG, PyTorch to 8e-6
-_COSTS: Any = {"flops": flops, "bytes_moved": bytes_moved, "shortcut": shortcut}
+
+
+def phase(array: Prepare, torch: Prepare, **own: Any) -> Phase:
+    """Return a phase with what all three have in common."""
+    return Phase(
+        array=array,
+        torch=torch,
+        variants={"channels_last": channels_last(torch)},
+        flops=flops,
+        bytes_moved=bytes_moved,
+        shortcut=shortcut,
+        **own,
+    )
+
 
 WORKLOAD = Workload(
     name="conv2d",
@@ -124,35 +137,29 @@ WORKLOAD = Workload(
     sizes=SIZES,
     inputs=inputs,
     phases={
-        "forward": Phase(
-            array=forward_array,
-            torch=forward_torch,
-            variants={"channels_last": channels_last(forward_torch)},
+        "forward": phase(
+            forward_array,
+            forward_torch,
             reference=forward_reference,
             projection=forward_projection,
-            **_COSTS,
         ),
-        "input_gradient": Phase(
-            array=input_gradient_array,
-            torch=input_gradient_torch,
-            variants={"channels_last": channels_last(input_gradient_torch)},
+        "input_gradient": phase(
+            input_gradient_array,
+            input_gradient_torch,
             inputs=input_gradient_inputs,
             reference=input_gradient_reference,
             projection=input_gradient_projection,
             preset="standard",
             error_factor=GRADIENTS,
-            **_COSTS,
         ),
-        "weight_gradient": Phase(
-            array=weight_gradient_array,
-            torch=weight_gradient_torch,
-            variants={"channels_last": channels_last(weight_gradient_torch)},
+        "weight_gradient": phase(
+            weight_gradient_array,
+            weight_gradient_torch,
             inputs=weight_gradient_inputs,
             reference=weight_gradient_reference,
             projection=weight_gradient_projection,
             preset="standard",
             error_factor=GRADIENTS,
-            **_COSTS,
         ),
     },
     includes={
