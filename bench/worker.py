@@ -95,9 +95,9 @@ class Worker:
         """Verify a case and warm it up."""
         assert self.backend is not None
         parts = self.workloads[workload].phases[phase]
-        prepare = parts.implementation(self.backend.library, way)
+        prepare = parts.implementation(self.backend.name, way)
         if prepare is None:
-            raise CaseError("skipped", f"{workload} has no version for {self.backend.library}")
+            raise CaseError("skipped", f"{workload} has no version for {self.backend.name}")
         if self.canary is None:
             self.canary = plausibility.canary_product(self.backend)
         self.begun[case] = Measuring(self.backend, prepare, Order.from_dict(order), self.canary)

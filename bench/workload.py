@@ -62,7 +62,8 @@ class Phase:
     """One timed part of a workload: how each family of libraries does it, and what it costs.
 
     `array` serves every library with NumPy's interface, `torch` serves PyTorch; `overrides` holds
-    a version for one library by name where it is measurably better. `flops` counts one
+    a version for one library, or for one backend such as `torch-cuda`, where it is measurably
+    better. `flops` counts one
     multiply-add as two; `bytes_moved` takes the bytes of one element besides the dimensions and
     counts each input and output once. `preset` is the first that times this phase.
     """
@@ -71,7 +72,7 @@ class Phase:
     torch: Prepare | None = None
     overrides: Mapping[str, Prepare] = field(default_factory=dict)
     variants: Mapping[str, Mapping[str, Prepare]] = field(default_factory=dict)
-    """Other ways to use a library, each a row of its own: variant, then library."""
+    """Other ways to use a library, each a row of its own: variant, then library or backend."""
     preset: str = "quick"
     inputs: Callable[[Any, Dims], Sequence[Any]] | None = None
     """Draws what this phase needs, where that is not what the workload draws."""
@@ -88,12 +89,15 @@ class Phase:
     """How many times fewer FLOPs than `flops` are known to do, as with Winograd's algorithm or
     without products with padding; so much above the device's peak a rate is still believed."""
 
-    def implementation(self, library: str, variant: str | None = None) -> Prepare | None:
-        """Return the version for `library` (`numpy`, `cupy`, `torch`), or None if it has none."""
+    def implementation(self, backend: str, variant: str | None = None) -> Prepare | None:
+        """Return the version for `backend`, or for its library; None if there is none."""
+        library = backend.partition("-")[0]
+        own = self.overrides if variant is None else self.variants.get(variant, {})
+        for name in (backend, library):
+            if name in own:
+                return own[name]
         if variant is not None:
-            return self.variants.get(variant, {}).get(library)
-        if library in self.overrides:
-            return self.overrides[library]
+            return None
         return self.torch if library == "torch" else self.array
 
 

@@ -13,6 +13,7 @@ from tests.commands import ROOT
 WORKER_SIDE = ("worker.py", "workload.py", "catalog.py", "errors.py", "measuring", "backends")
 LIBRARIES = {"numpy", "torch", "cupy", "scipy", "pandas", "matplotlib"}
 REPORTS_MAY = (
+    "bench.comparing",
     "bench.errors",
     "bench.names",
     "bench.report",

@@ -5,6 +5,7 @@ import pytest
 from bench.measuring.plausibility import (
     CACHE_BYTES,
     Ceiling,
+    best_of,
     best_seconds,
     ceiling,
     device_name,
@@ -12,7 +13,7 @@ from bench.measuring.plausibility import (
     read_canary,
     why_implausible,
 )
-from tests.fakes import FakeDevice
+from tests.fakes import FakeCpu, FakeDevice
 
 PEAK = Ceiling(flops=1e12, bytes=100e9, source="measured")
 FLOPS = 2 * 1024**3
@@ -70,6 +71,9 @@ def test_peaks_are_those_of_the_device() -> None:
         "float64": pytest.approx(1.5e9, rel=0.03),
         "tf32": pytest.approx(3e9, rel=0.03),
         "bytes": pytest.approx(7e10, rel=0.03),
+        "call": pytest.approx(3e-6, rel=0.03),
+        "link_bytes": pytest.approx(7e10, rel=0.03),
+        "link_call": pytest.approx(64 / 7e10 + device.clock.cost, rel=0.03),
     }
     assert device.used == ["float32", "float64", "tf32"]
 
@@ -80,6 +84,16 @@ def test_a_peak_is_the_best_of_several_calls_after_one_that_warms_up() -> None:
     best = best_seconds(device, lambda: device.launch(next(durations)), device.clock)
     assert best == pytest.approx(0.3, rel=1e-3)
     assert next(durations, None) is None, "at least three"
+
+
+def test_a_cpu_has_no_link() -> None:
+    device = FakeCpu()
+    assert set(measure_peaks(device, ["float32"], device.clock)) == {"float32", "bytes", "call"}
+
+
+def test_of_two_readings_the_higher_rate_and_the_shorter_time_count() -> None:
+    one, other = {"float32": 2.0, "call": 1.0, "bytes": 5.0}, {"float32": 3.0, "call": 2.0}
+    assert best_of(one, other) == {"float32": 3.0, "call": 1.0, "bytes": 5.0}
 
 
 def test_the_canary_is_not_moved_by_a_single_hiccup() -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bench.backends.base import Backend
+from bench.measuring.exchange import HostArray
 from bench.measuring.sampling import Clock
 from bench.workload import Call
 
@@ -21,6 +22,9 @@ CACHE_BYTES: Final = 512 * 2**20
 size is not to be believed."""
 COPY_BYTES: Final = 256 * 2**20
 PEAK_SECONDS: Final = 0.3
+FLOOR_CALLS: Final = 200
+FLOOR_BYTES: Final = 64
+LINK_BYTES: Final = 64 * 2**20
 CANARY_N: Final = 512
 CANARY_BYTES: Final = 32 * 2**20
 
@@ -59,7 +63,7 @@ class Ceiling:
 
 
 def measure_peaks(backend: Backend, dtypes: list[str], clock: Clock) -> dict[str, float]:
-    """Return FLOP/s by dtype, and `bytes` per second of a copy, at their best."""
+    """Return what `bench.results.schema.WorkerLine.peaks` holds, each at its best."""
     peaks = {}
     for dtype in dtypes:
         backend.use(dtype)
@@ -69,7 +73,37 @@ def measure_peaks(backend: Backend, dtypes: list[str], clock: Clock) -> dict[str
             for n in backend.ceiling_sizes
         )
     peaks["bytes"] = 2 * COPY_BYTES / best_seconds(backend, backend.copy(COPY_BYTES), clock)
+    tiny = backend.copy(FLOOR_BYTES)
+
+    def calls() -> None:
+        for _ in range(FLOOR_CALLS):
+            tiny()
+
+    peaks["call"] = best_seconds(backend, calls, clock) / FLOOR_CALLS
+    if backend.asynchronous:
+        peaks |= _measure_link(backend, clock)
     return peaks
+
+
+def _measure_link(backend: Backend, clock: Clock) -> dict[str, float]:
+    """Copy pageable host memory to the device, as the end-to-end time of a case does."""
+
+    def copying(length: int) -> float:
+        array = HostArray((length // 4,), "float32", bytearray(length))
+        return best_seconds(backend, lambda: backend.to_device(array), clock)
+
+    shortest = copying(FLOOR_BYTES)
+    rest = max(copying(LINK_BYTES) - shortest, 1e-9)
+    return {"link_call": shortest, "link_bytes": LINK_BYTES / rest}
+
+
+def best_of(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    """Combine two readings of the same device's peaks: the higher rates, the shorter times."""
+    both = {**one, **other}
+    return {
+        name: (min if name.endswith("call") else max)(one.get(name, value), value)
+        for name, value in both.items()
+    }
 
 
 def read_canary(backend: Backend, clock: Clock) -> dict[str, float]:

@@ -182,6 +182,10 @@ class WorkerLine(Line, tag="worker"):
     """Readings in seconds, at the start and at the end of the block."""
     layout: dict[str, int]
     """What was randomised in this process: the hash seed, the padding of the environment."""
+    peaks: dict[str, float] = field(default_factory=dict)
+    """The best rates of the device as this worker measured them, in the block that did: FLOP/s by
+    dtype, `bytes` per second of its memory, and `call`, the seconds of a call that does next to
+    nothing. Of a GPU also `link_bytes` per second and the seconds of the shortest `link_call`."""
 
 
 class Interval(Struct, kw_only=True):

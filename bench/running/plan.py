@@ -183,8 +183,7 @@ def _phases(request: RunRequest, suite: Suite, workload: Workload) -> list[str]:
 
 def _ways(request: RunRequest, phase: Phase, backend: str) -> list[str | None]:
     """Return the plain way to use the library and, beyond the quick preset, the others."""
-    library = backends()[backend].library
-    others = [name for name, found in phase.variants.items() if library in found]
+    others = [name for name in phase.variants if phase.implementation(backend, name)]
     return [None, *(others if _is_reached(request, "standard") else [])]
 
 
@@ -273,8 +272,8 @@ def _why_skipped(workload: Workload, case: CaseLine, probes: Mapping[str, Probe]
     if absent is not None:
         return "; ".join(absent)
     kind = backends()[case.backend]
-    if workload.phases[case.phase].implementation(kind.library, case.way) is None:
-        return f"{workload.name} has no version for {kind.library}"
+    if workload.phases[case.phase].implementation(case.backend, case.way) is None:
+        return f"{workload.name} has no version for {case.backend}"
     return kind().unsupported(case.dtype)
 
 

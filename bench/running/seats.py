@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from bench.errors import BackendAbsent, CaseError, WorkerError
-from bench.measuring.plausibility import ceiling, device_name, why_implausible
+from bench.measuring.plausibility import best_of, ceiling, device_name, why_implausible
 from bench.results.schema import CaseLine, WorkerLine
 from bench.running.inputs import open_worker
 from bench.running.plan import RunRequest
@@ -24,6 +24,7 @@ class Seats:
         self.request = request
         self.rng = rng
         self.peaks: dict[Seat, dict[str, float]] = {}
+        self._told: dict[Seat, dict[str, float]] = {}
         self._devices: dict[str, str] = {}
         self._workers: dict[Seat, WorkerProcess] = {}
         self._canaries: dict[Seat, list[dict[str, float]]] = {}
@@ -65,6 +66,8 @@ class Seats:
                 canary=[reading for reading in readings if reading],
                 layout=worker.layout,
             )
+            if self.peaks.get(seat) != self._told.get(seat):
+                line.peaks = self._told[seat] = self.peaks[seat]
             lines.append(line)
         return lines
 
@@ -110,7 +113,7 @@ class Seats:
             if attempt:  # look again: the first reading may have been disturbed
                 again = self.ask(seat, do="peaks", dtypes=[case.dtype])
                 old = self.peaks.get(seat, {})
-                self.peaks[seat] = {k: max(old.get(k, 0.0), v) for k, v in {**old, **again}.items()}
+                self.peaks[seat] = best_of(old, again)
             same_device = [
                 peaks
                 for other, peaks in self.peaks.items()

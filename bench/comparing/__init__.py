@@ -1,0 +1,1 @@
+"""What follows from measurements side by side: speedup and crossover."""
