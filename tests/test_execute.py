@@ -32,7 +32,14 @@ class ScriptedWorker:
     script: ClassVar[Script | None] = None
     visits: ClassVar[int] = 1
 
-    def __init__(self, backend: str, threads: int, gpu: str | None, rng: random.Random) -> None:
+    def __init__(
+        self,
+        backend: str,
+        threads: int,
+        gpu: str | None,
+        rng: random.Random,
+        setup: str | None = None,
+    ) -> None:
         self.backend = backend
         self.layout = {"hash_seed": rng.randrange(100), "padding": 0}
         self.description: dict[str, Any] = {}
@@ -131,7 +138,7 @@ def request(**changes: Any) -> RunRequest:
 
 def plan(asked: RunRequest, workloads: Mapping[str, Workload] | None = None) -> list[CaseLine]:
     probes = {name: Probe(name) for name in backends()}
-    for name in ("cupy", "torch-cuda"):
+    for name in (name for name, kind in backends().items() if kind.device == "gpu"):
         probes[name] = Probe(name, absent=("no GPU is here", "buy one"))
     return make_plan(asked, catalog.suites(), workloads or catalog.workloads(), probes, 2)
 

@@ -149,7 +149,7 @@ def places(cases: list[CaseLine]) -> Counter[str]:
 
 def test_quick_convolutions_are_the_layers_of_resnet50_forward() -> None:
     cases = convolutions(preset="quick")
-    assert places(cases) == dict.fromkeys(backends(), 23)
+    assert places(cases) == dict.fromkeys(["numpy", "torch-cpu", "cupy", "torch-cuda"], 23)
     assert len({case.size for case in cases}) == 23
     assert all(case.id.startswith("conv2d/resnet50.") for case in cases)
     assert {(case.phase, case.batch, case.variant) for case in cases} == {("forward", 8, None)}
