@@ -195,7 +195,7 @@ def test_a_call_computes_anew_from_its_inputs(phase: Phase, way: str, dims: Dims
 def test_channels_last_hands_over_arrays_with_the_channels_innermost() -> None:
     torch = torch_backend().namespace
     handed: list[Any] = []
-    prepare = conv2d.channels_last(lambda library, dims, *arrays: handed.extend(arrays))["torch"]
+    prepare = conv2d.channels_last(lambda library, dims, *arrays: handed.extend(arrays))
     given_arrays = [torch.rand(2, 3, 4, 5), torch.rand(6, 3, 2, 2)]
     prepare(torch, {}, *given_arrays)
     for before, after in zip(given_arrays, handed, strict=True):

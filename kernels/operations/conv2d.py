@@ -11,7 +11,6 @@ Beside this file: `_conv2d_shape` (which inputs an output reads), `_conv2d_array
 """
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from bench.workload import Call, Dims, Phase, Prepare, Workload
@@ -77,14 +76,14 @@ def weight_gradient_torch(torch: Any, dims: Dims, x: Any, dy: Any) -> Call:
     return lambda: torch.nn.grad.conv2d_weight(x, size, dy, **given)
 
 
-def channels_last(prepare: Prepare) -> Mapping[str, Prepare]:
+def channels_last(prepare: Prepare) -> Prepare:
     """Give PyTorch its inputs with the channels innermost, as its users do once for a model."""
 
     def prepare_channels_last(torch: Any, dims: Dims, *arrays: Any) -> Call:
         moved = [array.to(memory_format=torch.channels_last) for array in arrays]
         return prepare(torch, dims, *moved)
 
-    return {"torch": prepare_channels_last}
+    return prepare_channels_last
 
 
 def flops(dims: Dims) -> int:
@@ -121,7 +120,11 @@ def phase(array: Prepare, torch: Prepare, **own: Any) -> Phase:
     return Phase(
         array=array,
         torch=torch,
-        variants={"channels_last": channels_last(torch)},
+        variants={
+            "channels_last": {"torch": channels_last(torch)},
+            "tuned": {"torch-cuda": torch},
+            "channels_last+tuned": {"torch-cuda": channels_last(torch)},
+        },
         flops=flops,
         bytes_moved=bytes_moved,
         shortcut=shortcut,
@@ -166,7 +169,8 @@ WORKLOAD = Workload(
         "numpy": "gathering the patches (im2col) and BLAS; workspace and output are allocated once",
         "cupy": "gathering the patches (im2col) and cuBLAS, as NumPy; CuPy 14 has no cuDNN",
         "torch": "reordering NCHW as oneDNN or cuDNN needs it, and a new output; no tuner"
-        " (cudnn.benchmark is off). The variant channels_last gets its arrays in NHWC",
+        " (cudnn.benchmark is off). The variant channels_last gets its arrays in NHWC; tuned has"
+        " cuDNN try its algorithms during warm-up",
     },
     resize=resize,
 )
