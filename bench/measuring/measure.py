@@ -232,7 +232,8 @@ class Measuring:
 
     def _verify(self) -> float:
         error = relative_error(self.backend, self.stopwatch.output, self.order.reference)
-        require_right(error, self.order.dtype, self.order.error_factor)
+        limit = self.order.reference.limit(self.order.dtype, self.order.error_factor)
+        require_right(error, self.order.dtype, limit)
         return error
 
     def _look(self) -> Sight:
