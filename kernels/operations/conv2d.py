@@ -6,8 +6,8 @@ cross-correlation as in every library. x is (batch, in_channels, height, width),
 out_channels, rows, columns). `width`, `kernel_width` and `padding_width` are given where they
 differ from `height`, `kernel` and `padding`.
 
-Beside this file: `_conv2d_shape` (which inputs an output reads), `_conv2d_array` (NumPy and CuPy),
-`_conv2d_reference` (float64), `_conv2d_layers` (the layers and their sources).
+Beside this file: `_conv2d_shape` (which inputs an output reads), `_conv2d_array` (NumPy),
+`_conv2d_cupy`, `_conv2d_reference` (float64), `_conv2d_layers` (the layers and their sources).
 """
 
 import math
@@ -16,6 +16,7 @@ from typing import Any
 from bench.workload import Call, Dims, Phase, Prepare, Workload
 
 from ._conv2d_array import forward_array, input_gradient_array, weight_gradient_array
+from ._conv2d_cupy import forward_cupy, input_gradient_cupy, weight_gradient_cupy
 from ._conv2d_layers import SIZES
 from ._conv2d_reference import (
     forward_projection,
@@ -115,11 +116,12 @@ def shortcut(dims: Dims) -> float:
 GRADIENTS = 8  # times the limit: that of a weight adds up 400,000 terms in VGG, PyTorch to 8e-6
 
 
-def phase(array: Prepare, torch: Prepare, **own: Any) -> Phase:
+def phase(array: Prepare, cupy: Prepare, torch: Prepare, **own: Any) -> Phase:
     """Return a phase with what all three have in common."""
     return Phase(
         array=array,
         torch=torch,
+        overrides={"cupy": cupy},
         variants={
             "channels_last": {"torch": channels_last(torch)},
             "tuned": {"torch-cuda": torch},
@@ -142,12 +144,14 @@ WORKLOAD = Workload(
     phases={
         "forward": phase(
             forward_array,
+            forward_cupy,
             forward_torch,
             reference=forward_reference,
             projection=forward_projection,
         ),
         "input_gradient": phase(
             input_gradient_array,
+            input_gradient_cupy,
             input_gradient_torch,
             inputs=input_gradient_inputs,
             reference=input_gradient_reference,
@@ -157,6 +161,7 @@ WORKLOAD = Workload(
         ),
         "weight_gradient": phase(
             weight_gradient_array,
+            weight_gradient_cupy,
             weight_gradient_torch,
             inputs=weight_gradient_inputs,
             reference=weight_gradient_reference,
@@ -167,7 +172,8 @@ WORKLOAD = Workload(
     },
     includes={
         "numpy": "gathering the patches (im2col) and BLAS; workspace and output are allocated once",
-        "cupy": "gathering the patches (im2col) and cuBLAS, as NumPy; CuPy 14 has no cuDNN",
+        "cupy": "gathering the patches of the whole batch with one kernel (im2col), cuBLAS, and"
+        " reordering what it returns; CuPy 14 has no cuDNN. Not yet run on a GPU",
         "torch": "reordering NCHW as oneDNN or cuDNN needs it, and a new output; no tuner"
         " (cudnn.benchmark is off). The variant channels_last gets its arrays in NHWC; tuned has"
         " cuDNN try its algorithms during warm-up",

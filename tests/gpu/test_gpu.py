@@ -30,7 +30,7 @@ from tests.fakes import whole_block
 pytestmark = pytest.mark.gpu
 
 GPU_BACKENDS = ["torch-cuda", "cupy"]
-MATMUL = catalog.workloads()["matmul"]
+MATMUL, CONV2D = (catalog.workloads()[name] for name in ("matmul", "conv2d"))
 BUDGET = Budget(warmup_seconds=0.1, warmup_cap_seconds=0.5, sampling_seconds=0.2, visits=2)
 
 
@@ -423,3 +423,34 @@ def test_a_worker_measures_the_product_in_every_dtype(
         assert 0 < worker.ask(do="finish", case="c")["relative_error"] < LIMITS[dtype]
     finally:
         worker.close()
+
+
+LAYERS = {
+    "padded": {"kernel": 3, "padding": 1},
+    "strided": {"kernel": 3, "padding": 1, "stride": 2},
+    "stem": {"in_channels": 3, "kernel": 7, "padding": 3, "stride": 2},
+    "pointwise": {"kernel": 1},
+    "strided_point": {"kernel": 1, "stride": 2},
+    "dilated": {"kernel": 3, "padding": 2, "dilation": 2},
+    "grouped": {"kernel": 3, "padding": 1, "groups": 4},
+    "one_image": {"batch": 1, "kernel": 3, "padding": 1},
+}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("name", CONV2D.phases)
+def test_the_convolutions_written_for_cupy_agree_with_float64(
+    name: str, layer: str, dtype: str, tmp_path: Path
+) -> None:
+    backend = opened("cupy")
+    phase = CONV2D.phases[name]
+    prepare = phase.implementation("cupy")
+    assert prepare is not None
+    dims = {"batch": 8, "in_channels": 16, "out_channels": 32, "height": 28, **LAYERS[layer]}
+    files = draw(np, CONV2D, dims, name, dtype, 0, tmp_path)
+    inputs = [backend.to_device(array) for array in read_arrays(Path(files.inputs))]
+    call = prepare(backend.namespace, dims, *inputs)
+    backend.poison(call())
+    error = relative_error(backend, call(), files.reference)
+    assert 0 < error <= LIMITS[dtype] * phase.error_factor
