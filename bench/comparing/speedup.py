@@ -1,6 +1,7 @@
 """How many times as fast as the best CPU a GPU does the same work: alone, and with transfers."""
 
 import math
+import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,6 +70,25 @@ def _reach(low: float, high: float) -> float:
 def _finite(value: float) -> float:
     """Return the nearest positive number; two times may be farther apart than floats reach."""
     return min(max(value, math.ulp(0.0)), sys.float_info.max)
+
+
+def geometric_mean(ratios: Sequence[Ratio]) -> Ratio:
+    """Return the mean on a logarithmic axis.
+
+    Its interval is the mean of theirs, as if all drifted together: rather too wide.
+    """
+    if len(ratios) == 1:
+        return ratios[0]
+    return Ratio(
+        statistics.geometric_mean(ratio.median for ratio in ratios),
+        _mean_of_known([ratio.low for ratio in ratios]),
+        _mean_of_known([ratio.high for ratio in ratios]),
+    )
+
+
+def _mean_of_known(ends: Sequence[float | None]) -> float | None:
+    known = [end for end in ends if end is not None]
+    return statistics.geometric_mean(known) if len(known) == len(ends) else None
 
 
 def speedups(measurements: Sequence[Measurement]) -> list[Speedup]:
