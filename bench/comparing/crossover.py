@@ -56,17 +56,17 @@ def crossover(sizes: Sequence[float], ratios: Sequence[Ratio]) -> Crossover:
 
 
 def _faster(knots: Sequence[float], logs: Sequence[float]) -> list[Range]:
-    """Return the ranges in which the curve is above 0; touching it does not divide a range."""
+    """Return the ranges in which the curve is above 0; touching 0 does not divide a range."""
     found: list[Range] = []
     for i, j in _segments(knots):
         part = _not_below(knots[i], knots[j], logs[i], logs[j])
-        if part is None or max(logs[i], logs[j]) <= 0:
+        if part is None:
             continue
         if found and found[-1][1] == part[0]:
-            found[-1] = (found[-1][0], part[1])
-        else:
-            found.append(part)
-    return found
+            part = found.pop()[0], part[1]
+        found.append(part)
+    above = [knot for knot, log in zip(knots, logs, strict=True) if log > 0]
+    return [(start, end) for start, end in found if any(start <= knot <= end for knot in above)]
 
 
 def _kind(faster: Sequence[Range], smallest: float, largest: float) -> tuple[Kind, float | None]:
