@@ -249,3 +249,16 @@ def test_a_sweep_is_of_one_dimension_and_a_named_one_of_three_batches() -> None:
     (plain,) = sweeps(square)
     assert (plain.name, plain.dimension, list(plain.measurements)) == ("", "n", square)
     assert sweeps([gpu_matmul(n, "numpy", sizes={"n": n, "k": n}) for n in (64, 128)]) == []
+
+
+def test_rounding_carries_no_crossing_out_of_the_sizes_or_of_its_interval() -> None:
+    result = crossover([7437, 7855], [sure(1 / 3), sure(1 + 2.3e-16)])
+    assert result.at is not None
+    assert result.at <= 7855
+    # Intervals of a single float's width.
+    first = Ratio(0.1557968413378252, 0.1557968413378252, 0.15579684133782523)
+    last = Ratio(11.8986333904154, 11.898633390415402, 11.898633390415403)
+    narrow = crossover([64, 128], [first, last])
+    assert narrow.at is not None
+    assert narrow.doubt == "between"
+    assert (narrow.low or 0) <= narrow.at <= (narrow.high or math.inf)
