@@ -22,6 +22,8 @@ from . import (
     _rate_panels,
     _speedup_figure,
     _speedup_panels,
+    _why_figure,
+    _why_panels,
 )
 from ._drawing import Drawing
 
@@ -71,6 +73,13 @@ FIGURES: Final = {
         needs=f"cases measured on a CPU and on a GPU {_NAMED}",
         panels=partial(_speedup_panels.panels, named=True),
         draw=_speedup_figure.named,
+    ),
+    "why": Figure(
+        shows="why one device wins: the time of a call above what limits it, and a roofline",
+        needs=f"cases with FLOPs and bytes {_SWEEP}",
+        panels=_why_panels.panels,
+        draw=_why_figure.draw,
+        missing=_why_panels.missing,
     ),
 }
 

@@ -63,7 +63,7 @@ def test_one_figure_can_be_asked_for_by_name() -> None:
 def test_a_mistyped_figure_gets_a_suggestion_and_the_list() -> None:
     with pytest.raises(RequestError, match=r"rte: no such figure; did you mean rate\? there are:"):
         files(realistic_run(), figure="rte")
-    listed = "zzz: no such figure; there are: rate, rate-named, speedup, speedup-named"
+    listed = "zzz: no such figure; there are: rate, rate-named, speedup, speedup-named, why"
     with pytest.raises(RequestError, match=listed):
         files(realistic_run(), figure="zzz")
     with pytest.raises(RequestError, match=r"did you mean speedup\?"):
