@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from bench import units
 from bench.comparing.sweeps import size_name, sweeps
@@ -15,6 +15,9 @@ from bench.results.schema import Measurement, Run
 from bench.text import plain
 
 from . import _summary
+
+_SHORTEST: Final = 1e-30
+"""Seconds that no clock tells; ratios of such times leave the range of numbers."""
 
 
 @dataclass(frozen=True)
@@ -112,9 +115,21 @@ class Group(Generic[C]):
         return self.names.index(case.m.size)
 
 
+def drawable(run: Run, request: Request) -> list[Measurement]:
+    """Return the measurements that were asked for and whose times fit on an axis."""
+    return [m for m in request.measurements(run) if _fits(m)]
+
+
+def _fits(m: Measurement) -> bool:
+    """Tell whether a clock can have told the times; a file may say anything."""
+    known = [time for name in m.metrics if (time := getattr(m, name)) is not None]
+    ends = [end for time in known for end in (time.median, time.low, time.high)]
+    return all(end is None or end > _SHORTEST for end in ends)
+
+
 def asked(run: Run, request: Request) -> Iterator[tuple[Measurement, bool]]:
     """Yield the measurements with a number and the sums of networks, which are `True`."""
-    cases = request.measurements(run)
+    cases = drawable(run, request)
     for whole, measurements in ((False, cases), (True, totals(cases))):
         for m in measurements:
             if m.status == "ok" and m.seconds is not None:
@@ -175,7 +190,10 @@ def in_run(run: Run, name: str, runs: Sequence[Run]) -> str:
 def undrawn(runs: Sequence[Run], request: Request) -> str:
     """Say how many cases have no number to draw, by status."""
     counts = Counter(
-        m.status for run in runs for m in request.measurements(run) if m.status != "ok"
+        m.status if m.status != "ok" else "with a time too short for any clock"
+        for run in runs
+        for m in request.measurements(run)
+        if m.status != "ok" or not _fits(m)
     )
     if not counts:
         return ""

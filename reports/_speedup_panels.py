@@ -73,7 +73,7 @@ def panels(runs: Sequence[Run], request: Request, *, named: bool) -> list[Speedu
     """Return the panels of the sweeps, or those of the sizes that have a name."""
     cases = []
     for run in runs:
-        asked = request.measurements(run)
+        asked = _panels.drawable(run, request)
         for whole, measurements in ((False, asked), (True, totals(asked))):
             for found in speedups(measurements):
                 line = _panels.in_run(run, found.gpu.place, runs)

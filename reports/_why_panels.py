@@ -107,7 +107,7 @@ def panels(runs: Sequence[Run], request: Request) -> list[WhyPanel]:
     found = []
     for run in runs:
         peaks = _limits.peaks_of(run)
-        best = {id(s.gpu): s.cpu for s in speedups(request.measurements(run))}
+        best = {id(s.gpu): s.cpu for s in speedups(_panels.drawable(run, request))}
         for group in _sweeps(run, request):
             if not _lacks(group, peaks):
                 found.append(_panel(run, runs, group, peaks, best))

@@ -207,6 +207,14 @@ def test_cases_that_cannot_be_drawn_are_counted_in_the_caption() -> None:
     assert "8 skipped, 1 timed out" in re.sub(r"<[^>]*>|\s+", " ", svg).replace("  ", " ")
 
 
+def test_a_time_that_no_clock_tells_is_left_out_and_counted() -> None:
+    wild = [measurement(backend=b, sizes={"n": 256}, seconds=1e-310) for b in ("numpy", "cupy")]
+    found = files(run(matmul(64, "numpy", 1.0), matmul(128, "numpy", 1.0), *wild))
+    assert list(found) == ["rate.svg", "rate.png"]
+    text = re.sub(r"<[^>]*>|\s+", " ", found["rate.svg"].decode()).replace("  ", " ")
+    assert "2 with a time too short for any clock" in text
+
+
 def test_labels_keep_apart_on_every_axis() -> None:
     sizes = [32, 48, 64, 96, 128, 192, 256, 1000, 1024, 4096, 8192, 16384, 32768]
     figure = drawn("rate", run(*(matmul(n, b, n / 9) for n in sizes for b in ("numpy", "cupy"))))
