@@ -23,7 +23,7 @@ _PHASES = ("call", "forward", "forward_training", "backward", "input_gradient")
 
 @dataclass(frozen=True)
 class Section:
-    """The cases of one suite that differ in size and backend only; rows as in `COLUMNS`."""
+    """The cases of one suite that differ in size and backend only, as rows of a table."""
 
     suite: str
     workload: str
@@ -100,7 +100,7 @@ def sections(run: Run, request: Request) -> list[Section]:
 
 def _sections(shown: Sequence[Measurement]) -> list[Section]:
     found = []
-    for _, members in groupby(sorted(shown, key=_order), key=_section):
+    for _, members in groupby(sorted(shown, key=reading_order), key=section_key):
         group = list(members)
         first = group[0]
         # `call` is the only phase of an operation, unless the title says otherwise.
@@ -111,7 +111,8 @@ def _sections(shown: Sequence[Measurement]) -> list[Section]:
     return found
 
 
-def _section(m: Measurement) -> tuple[object, ...]:
+def section_key(m: Measurement) -> tuple[object, ...]:
+    """Return what the cases of a section have in common; it also sorts the sections."""
     return m.suite, m.workload, m.workload_version, phase_order(m), m.dtype
 
 
@@ -120,10 +121,10 @@ def phase_order(m: Measurement) -> tuple[int, str]:
     return (_PHASES.index(m.phase) if m.phase in _PHASES else len(_PHASES)), m.phase
 
 
-def _order(m: Measurement) -> tuple[object, ...]:
-    """Sort sweeps by their numbers and before sizes that have a name."""
+def reading_order(m: Measurement) -> tuple[object, ...]:
+    """Return a key that sorts sweeps by their numbers and before sizes that have a name."""
     named = m.size != ",".join(f"{dim}={value}" for dim, value in m.sizes.items())
-    return (*_section(m), named, natural(m.size), natural(m.place))
+    return (*section_key(m), named, natural(m.size), natural(m.place))
 
 
 def natural(text: str) -> list[tuple[int, int, str]]:
@@ -199,7 +200,7 @@ def unmeasured(run: Run, request: Request) -> list[Unmeasured]:
     asked = request.measurements(run)
     found = [
         Unmeasured(_name(m), status(m.status), m.reason or "no reason recorded", ())
-        for m in sorted(asked, key=_order)
+        for m in sorted(asked, key=reading_order)
         if m.status not in ("ok", "skipped")
     ]
     tried = {m.backend for m in asked if m.status != "skipped"}
@@ -209,7 +210,7 @@ def unmeasured(run: Run, request: Request) -> list[Unmeasured]:
         return m.place if m.backend in tried else m.backend
 
     skipped: dict[tuple[str, str], list[Measurement]] = {}
-    for m in sorted(asked, key=_order):
+    for m in sorted(asked, key=reading_order):
         if m.status == "skipped":
             skipped.setdefault((who(m), m.reason or "no reason recorded"), []).append(m)
     for (place, reason), cases in skipped.items():
