@@ -124,7 +124,7 @@ def phase_order(m: Measurement) -> tuple[int, str]:
 def reading_order(m: Measurement) -> tuple[object, ...]:
     """Return a key that sorts sweeps by their numbers and before sizes that have a name."""
     named = m.size != ",".join(f"{dim}={value}" for dim, value in m.sizes.items())
-    return (*section_key(m), named, natural(m.size), natural(m.place))
+    return (*section_key(m), named, natural(m.size), m.is_cold, natural(m.place))
 
 
 def natural(text: str) -> list[tuple[int, int, str]]:
@@ -218,7 +218,7 @@ def unmeasured(run: Run, request: Request) -> list[Unmeasured]:
         if len(cases) == 1 and not whole:
             found.append(Unmeasured(_name(cases[0]), "skipped", reason, ()))
         else:
-            names = () if whole else tuple(dict.fromkeys(m.work for m in cases))
+            names = () if whole else tuple(dict.fromkeys(m.work[0] for m in cases))
             found.append(Unmeasured(place, "skipped", reason, names))
     return found
 

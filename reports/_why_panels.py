@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from bench import units
-from bench.comparing.speedup import is_cold, speedups
+from bench.comparing.speedup import speedups
 from bench.report import Request
 from bench.results.schema import Interval, Measurement, Run
 from bench.text import plain
@@ -134,7 +134,7 @@ def _sweeps(run: Run, request: Request) -> list[Group[Case]]:
     cases = [
         Case(m, plain(m.place), whole)
         for m, whole in _panels.asked(run, request)
-        if m.flops and m.bytes_moved and not whole and not is_cold(m)
+        if m.flops and m.bytes_moved and not whole and not m.is_cold
     ]
     return _panels.groups(cases, named=False)
 

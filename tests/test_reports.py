@@ -8,6 +8,7 @@ import unicodedata
 from typing import Any
 
 import pytest
+from bench.reports import _summary
 
 from bench import catalog
 from bench.report import Request
@@ -654,3 +655,23 @@ def test_hostile_names_stay_text_in_cpu_against_gpu(name: str) -> None:
         assert "<" not in text
         rows = [line for line in text.split("\n") if line.startswith("|")]
         assert {row.count("|") for row in rows} == {9}
+
+
+def test_hot_and_cold_caches_are_never_compared_with_each_other() -> None:
+    cases = [
+        matmul(64, "numpy", 10.0),
+        matmul(64, "numpy", 5.0, variant="cache=cold"),
+        matmul(64, "torch-cpu", 20.0),
+        matmul(64, "torch-cpu", 2.5, variant="cache=cold"),
+    ]
+    (section,) = _summary.sections(run(*cases), Request())
+    factors = {row[1]: row[5] for row in section.rows}
+    assert factors == {
+        "numpy": "2.0x",
+        "torch-cpu": "fastest",
+        "numpy+cache=cold": "fastest",
+        "torch-cpu+cache=cold": "2.0x",
+    }
+    assert [row[1] for row in section.rows] == [
+        *("numpy", "torch-cpu", "numpy+cache=cold", "torch-cpu+cache=cold"),
+    ]

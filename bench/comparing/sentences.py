@@ -3,10 +3,10 @@
 from collections.abc import Hashable, Sequence
 
 from bench.comparing.crossover import Crossover, crossover
-from bench.comparing.speedup import COLD, Ratio, Speedup, geometric_mean, is_cold, speedups
+from bench.comparing.speedup import Ratio, Speedup, geometric_mean, speedups
 from bench.comparing.sweeps import size_name, sweeps
 from bench.results.networks import SUM_OF_LAYERS
-from bench.results.schema import Measurement
+from bench.results.schema import COLD, Measurement
 from bench.units import significant
 
 
@@ -44,7 +44,7 @@ def title(found: Speedup) -> str:
 def _family(gpu: Measurement) -> Hashable:
     network = size_name(gpu) if SUM_OF_LAYERS in gpu.flags else None
     same = gpu.suite, gpu.workload, gpu.workload_version, gpu.phase, gpu.dtype, gpu.backend
-    return *same, is_cold(gpu), network
+    return *same, gpu.is_cold, network
 
 
 def _of_family(family: Sequence[Speedup]) -> list[tuple[str, str]]:

@@ -10,9 +10,6 @@ from typing import Final
 from bench.results.networks import SUM_OF_LAYERS
 from bench.results.schema import Interval, Measurement
 
-COLD: Final = "cache=cold"
-"""The part of a variant that makes it other work: it is compared with the like only."""
-
 _SAME_BITS: Final = {"tf32": "float32"}
 """What a GPU's dtype is compared with where no CPU has it; the stored inputs agree."""
 
@@ -117,13 +114,8 @@ def speedups(measurements: Sequence[Measurement]) -> list[Speedup]:
     return found
 
 
-def is_cold(m: Measurement) -> bool:
-    """Tell whether the caches are emptied before each call."""
-    return COLD in (m.variant or "").split("+")
-
-
 def _work(m: Measurement, dtype: str) -> tuple[object, ...]:
-    return m.suite, m.workload, m.workload_version, m.size, m.phase, dtype, is_cold(m)
+    return m.suite, m.workload, m.workload_version, m.size, m.phase, dtype, m.is_cold
 
 
 def _same_inputs(one: Measurement, other: Measurement) -> bool:
