@@ -99,13 +99,18 @@ def test_inputs_follow_from_their_random_generator(workload: Workload) -> None:
     assert first != other
 
 
+CHOOSING = {"relu", "max_pool2d"}
+"""Return numbers that they were given: nothing is rounded."""
+
+
 @each_backend
 @each_workload
 def test_every_version_agrees_with_float64(
     backend: Any, workload: Workload, tmp_path: Path
 ) -> None:
     error = worst_error(backend(), workload, smallest(workload), "float32", tmp_path)
-    assert 0 < error <= LIMITS["float32"]
+    assert error <= LIMITS["float32"]
+    assert (error == 0) == (workload.name in CHOOSING)
 
 
 SIDES = st.integers(1, 12)
