@@ -105,13 +105,18 @@ def test_inputs_follow_from_their_random_generator(workload: Workload) -> None:
     assert first != other
 
 
+CHOOSING = {"relu", "max_pool2d"}
+"""Return numbers that they were given: nothing need be rounded."""
+
+
 @each_backend
 @pytest.mark.parametrize("workload", ON_CPU.values(), ids=ON_CPU)
 def test_every_version_agrees_with_float64(
     backend: Any, workload: Workload, tmp_path: Path
 ) -> None:
     error = worst_error(backend(), workload, smallest(workload), "float32", tmp_path)
-    assert 0 < error <= LIMITS["float32"]
+    assert error <= LIMITS["float32"]
+    assert error > 0 or workload.name in CHOOSING
 
 
 SIDES = st.integers(1, 12)

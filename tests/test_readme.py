@@ -78,9 +78,9 @@ def test_the_workload_of_the_documentation_runs(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "adding-a-workload.md").read_text()
     (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "softmax.py").write_text(code)
+    (tmp_path / "mine" / "log_softmax.py").write_text(code)
     done = bench(
-        *("run", "--suite", "matmul", "--kernels", "mine", "--only", "softmax/*"),
+        *("run", "--suite", "matmul", "--kernels", "mine", "--only", "log_softmax/*"),
         *("--preset", "quick", "--blocks", "1", "--max-seconds", "0.02", "--output", "run.jsonl"),
         cwd=tmp_path,
     )

@@ -50,7 +50,8 @@ def forward_torch(operation: Callable[..., Any], options: Options = no_options) 
         given = options(dims)
 
         def call() -> Any:
-            with torch.inference_mode():
+            # An output of inference_mode could not be overwritten before the last sample.
+            with torch.no_grad():
                 return operation(torch, *inputs, **given)
 
         return call
