@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from statistics import median
 
 from bench import units
 from bench.report import Request
@@ -17,6 +18,10 @@ RIGHT = frozenset({2, 3, 4, 5, 6})
 FASTEST = "fastest"
 UNSURE = "~"
 """Before a comparison that a repeat may turn, since the intervals overlap."""
+
+LONG_FIRST_CALL_SECONDS = 1.0
+LONG_FIRST_CALLS = 10.0
+"""Times the time of a later call: loading a library's kernels takes less."""
 
 _PHASES = ("call", "forward", "forward_training", "backward", "input_gradient")
 
@@ -187,7 +192,17 @@ def _overlap(one: Interval, other: Interval) -> bool:
 def _notes(m: Measurement) -> str:
     verified = [f"verified: {m.verified}"] if m.verified not in (None, "full") else []
     flags = [m.reason or flag if flag == SUM_OF_LAYERS else flag for flag in m.flags]
-    return ", ".join([*verified, *flags])
+    return ", ".join([*verified, *flags, *_first_call(m)])
+
+
+def _first_call(m: Measurement) -> list[str]:
+    """Tell of a first call that took long beside the others: it compiled or tuned something."""
+    if m.seconds is None or not m.blocks:
+        return []
+    first = median(block.first_call_seconds for block in m.blocks)
+    if first < LONG_FIRST_CALL_SECONDS or first < LONG_FIRST_CALLS * m.seconds.median:
+        return []
+    return [f"first call {units.seconds(first)}"]
 
 
 def status(name: str) -> str:

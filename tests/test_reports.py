@@ -12,7 +12,7 @@ from bench.reports import _summary
 
 from bench import catalog
 from bench.report import Request
-from bench.results.schema import FAULTS, Run
+from bench.results.schema import FAULTS, Measurement, Run
 from tests.runs import (
     HOSTILE,
     gpu_matmul,
@@ -675,3 +675,22 @@ def test_hot_and_cold_caches_are_never_compared_with_each_other() -> None:
     assert [row[1] for row in section.rows] == [
         *("numpy", "torch-cpu", "numpy+cache=cold", "torch-cpu+cache=cold"),
     ]
+
+
+def test_a_first_call_that_compiled_something_is_told() -> None:
+    def with_first(seconds: float) -> Measurement:
+        case = matmul(64, "torch-cpu", 10.0, variant="compiled")
+        for block in case.blocks:
+            block.first_call_seconds = seconds
+        return case
+
+    def notes(case: Measurement) -> str:
+        (section,) = _summary.sections(run(case), Request())
+        return str(section.rows[0][-1])
+
+    assert notes(with_first(12.34)) == "first call 12.3 s"
+    assert notes(with_first(0.5)) == ""
+    slow = measurement(seconds=2.0, sizes={"n": 64})
+    for block in slow.blocks:
+        block.first_call_seconds = 3.0
+    assert notes(slow) == "", "that is how long it takes"
