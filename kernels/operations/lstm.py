@@ -50,10 +50,12 @@ def lstm(
 
     def pullback(dy: Any) -> tuple[Any, ...]:
         d_sums = xp.empty(sums.shape, x.dtype)
+        # Token by token, lest a column of dy lies in memory at a stride that caches dislike.
+        dy = xp.ascontiguousarray(dy.swapaxes(0, 1))
         dc, dh = (xp.zeros((hidden, batch), x.dtype) for _ in range(2))
         d_gates = xp.empty((4 * hidden, batch), x.dtype)
         for t in reversed(range(tokens)):
-            step_back(xp, dy[:, t].T, dh, dc, gates[t], c[t], tanh_c[t], d_gates)
+            step_back(xp, dy[t].T, dh, dc, gates[t], c[t], tanh_c[t], d_gates)
             d_sums[:, t] = d_gates
             if t:
                 dh = xp.matmul(w_hidden.T, d_gates)

@@ -14,7 +14,6 @@ from typing import Any
 from bench.workload import Dims, Phase, Workload
 
 from ._conv2d_shape import Axis
-from ._fusing import blocks
 from ._pooling import (
     axes_of,
     draw_x,
@@ -29,6 +28,7 @@ from ._pooling import (
     shape_of_y,
 )
 from ._pullback import Pullback, backward_array, backward_torch, forward_array, forward_torch
+from ._sums import row_blocks
 
 
 def max_pool2d(
@@ -38,16 +38,16 @@ def max_pool2d(
     rows, columns = axes_of(x, kernel, stride, padding)
     y = xp.empty((*x.shape[:2], rows.outputs, columns.outputs), x.dtype)
     inputs, outputs = planes(x), planes(y)
-    for part in blocks(xp, inputs):
+    for part in row_blocks(xp, inputs):
         gather(xp, xp.maximum, inputs[part], rows, columns, outputs[part], -math.inf)
 
     def pullback(dy: Any) -> tuple[Any]:
         dx = xp.zeros(inputs.shape, x.dtype)
         first, steps = _places(xp, rows, columns)
         plane = rows.size * columns.size
-        for part in blocks(xp, inputs):
+        for part in row_blocks(xp, inputs):
             found = _taps_before_maximum(xp, inputs[part], outputs[part], rows, columns)
-            places = steps[found]
+            places = xp.take(steps, found)
             places += first
             places += plane * xp.arange(len(found))[:, None, None]
             flat = dx[part].reshape(-1)
@@ -73,12 +73,17 @@ def _taps_before_maximum(xp: Any, x: Any, y: Any, rows: Axis, columns: Axis) -> 
     """Return how many taps of each window come before its first maximum, row by row."""
     searching = xp.ones(y.shape, bool)
     before = xp.zeros(y.shape, xp.uint8 if len(rows.offsets) < 16 else xp.int64)
+    # Every step-th column side by side, so that all comparisons are of contiguous memory.
+    step = columns.step
+    combs = [xp.ascontiguousarray(x[..., first::step]) for first in range(step)]
     taps = [(above, beside) for above in met(rows) for beside in met(columns)]
     # The last tap is what remains.
     for (i, height), (j, width) in taps[:-1]:
+        comb, start = combs[width.start % step], width.start // step
+        columns_met = slice(start, start + j.stop - j.start)
         part = searching[:, i, j]
         # A NaN is not less than another: its gradient goes somewhere in the window.
-        part &= x[:, height, width] < y[:, i, j]
+        part &= comb[:, height, columns_met] < y[:, i, j]
         before += searching
     return before
 
