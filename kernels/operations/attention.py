@@ -154,7 +154,7 @@ WORKLOAD = Workload(
     suites=("layers",),
     sizes=[
         layer("bert_base", 2, 128, "quick"),
-        layer("gpt2_small.256_tokens", 1, 256, "quick", causal=1),
+        layer("gpt2_small.256_tokens", 1, 256, causal=1),
         layer("bert_base", 64, 128),
         layer("gpt2_small", 1, 1024, causal=1),
         layer("gpt2_small", 4, 1024, "thorough", causal=1),

@@ -91,7 +91,7 @@ WORKLOAD = Workload(
     suites=("layers",),
     sizes=[
         layer("resnet50.global", 32, 2048, 7, "quick", kernel=7),
-        layer("densenet121.transition1", 4, 128, 56, "quick", kernel=2),
+        layer("densenet121.transition1", 4, 128, 56, kernel=2),
         layer("resnet50.global", 256, 2048, 7, kernel=7),
         layer("densenet121.transition1", 32, 128, 56, kernel=2),
         layer("inception3.mixed5", 32, 192, 35, kernel=3, stride=1, padding=1),

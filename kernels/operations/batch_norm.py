@@ -188,7 +188,7 @@ WORKLOAD = Workload(
     suites=("layers",),
     sizes=[
         layer("resnet50.stage3", 8, 256, 14, "quick"),
-        layer("resnet50.stage1_expanded", 4, 256, 56, "quick"),
+        layer("resnet50.stage1_expanded", 4, 256, 56),
         layer("resnet50.stem", 32, 64, 112),
         layer("resnet50.stage1", 32, 64, 56),
         layer("resnet50.stage1_expanded", 32, 256, 56),

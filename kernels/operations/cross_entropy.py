@@ -89,7 +89,7 @@ WORKLOAD = Workload(
     " Radford et al., 2019; Keras mnist_mlp",
     suites=("layers",),
     sizes=[
-        output("mlp.digits", 10, "quick", batch=128),
+        output("mlp.digits", 10, batch=128),
         output("resnet50.classes", 1000, "quick", batch=256),
         output("gpt2_small.vocabulary", 50257, batch=1, tokens=1024),
         output("gpt2_small.vocabulary", 50257, "thorough", batch=4, tokens=1024),

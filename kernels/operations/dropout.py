@@ -60,7 +60,7 @@ WORKLOAD = Workload(
     " Simonyan and Zisserman, 2015; Keras mnist_mlp",
     suites=("layers",),
     sizes=[
-        layer("mlp.hidden", 128, "quick", percent=20),
+        layer("mlp.hidden", 128, percent=20),
         layer("bert_base.hidden", 8, "quick", percent=10),
         layer("vgg16.classifier", 256, percent=50),
         layer("bert_base.hidden", 64, percent=10),

@@ -125,7 +125,7 @@ WORKLOAD = Workload(
     suites=("layers",),
     sizes=[
         layer("bert_base", 4, 128, "quick"),
-        layer("gpt2_small", 1, 1024, "quick"),
+        layer("gpt2_small", 1, 1024),
         layer("bert_base", 64, 128),
         layer("gpt2_small", 4, 1024, "thorough"),
     ],

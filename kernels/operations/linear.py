@@ -97,7 +97,7 @@ WORKLOAD = Workload(
     source="LeCun et al., 1998; He et al., 2016; Devlin et al., 2019; Radford et al., 2019",
     suites=("layers",),
     sizes=[
-        layer("mlp.hidden", 784, 512, "quick", batch=128),
+        layer("mlp.hidden", 784, 512, batch=128),
         layer("bert_base.projection", 768, 768, "quick", batch=4, tokens=128),
         layer("lenet5.classifier", 400, 120, batch=64),
         layer("resnet50.classifier", 2048, 1000, batch=256),

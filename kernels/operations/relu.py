@@ -40,7 +40,7 @@ WORKLOAD = Workload(
     source="Nair and Hinton, 2010; sizes: He et al., 2016, table 1; Keras mnist_mlp",
     suites=("layers",),
     sizes=[
-        layer("mlp.hidden", 128, "quick"),
+        layer("mlp.hidden", 128),
         layer("resnet50.stem", 8, "quick"),
         layer("resnet50.stem", 32),
         layer("resnet50.last", 32),

@@ -77,7 +77,7 @@ WORKLOAD = Workload(
     " He et al., 2016",
     suites=("layers",),
     sizes=[
-        scores("resnet50.classes", 1000, "quick", batch=256),
+        scores("resnet50.classes", 1000, batch=256),
         # Of 12 heads and all queries.
         scores("bert_base.attention", 128, "quick", batch=8, rows=12 * 128),
         scores("bert_base.attention", 128, batch=64, rows=12 * 128),
