@@ -63,13 +63,13 @@ class Worker:
             return {"error": {"status": known.status, "reason": known.reason}}
 
     def do_open(
-        self, backend: str, threads: int, gpu: str | None, memory_limit: int | None
+        self, backend: str, threads: int, setup: str | None, memory_limit: int | None
     ) -> dict[str, Any]:
         """Open a backend and return what it says of itself."""
         chosen = backends()[backend]()
         if chosen.device == "cpu" and memory_limit is not None:
             memory.limit_to(memory_limit)
-        chosen.open(threads, gpu)
+        chosen.open(threads, setup)
         self.backend = chosen
         description = chosen.describe()
         gc.collect()

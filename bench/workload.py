@@ -79,6 +79,9 @@ class Phase:
     error_factor: float = 1.0
     """Widens the limits of verification: 4 for several layers in a row, 8 for gradients, which add
     up more terms than one output has."""
+    is_network: bool = False
+    """Whether many layers add up their errors: outputs are then verified together, as one vector,
+    against the error that the array version itself has in float32 on the same bits."""
     flops: Callable[[Dims], int] | None = None
     bytes_moved: Callable[[Dims, int], int] | None = None
     reference: Callable[..., Any] | None = None

@@ -74,6 +74,7 @@ class FakeDevice(Backend):
         self.busy_until = {"main": 0.0}
         self.launches = 0
         self.used: list[str] = []
+        self.held: list[float] = []
         self._held = self._peak = 0
 
     def launch(self, seconds: float, stream: str = "main") -> None:
@@ -87,7 +88,7 @@ class FakeDevice(Backend):
         """Allocate an array that holds what was in that memory before."""
         return self._own(np.full(shape, 7.0, dtype))
 
-    def open(self, threads: int, gpu: str | None) -> None:
+    def open(self, threads: int, setup: str | None = None) -> None:
         return
 
     def describe(self) -> dict[str, Any]:
@@ -137,6 +138,14 @@ class FakeDevice(Backend):
     def elapsed(self, start: Any, stop: Any) -> float:
         assert self.clock.now >= stop, "the mark has not been reached"
         return float(stop - start)
+
+    def hold(self, seconds: float) -> None:
+        self.held.append(seconds)
+        self.launch(seconds)
+
+    def energy(self) -> float:
+        """Draw 100 W, seen in steps of 100 ms, as a GPU's counter shows it."""
+        return math.floor(self.clock.now / 0.1) * 0.1 * 100.0
 
     def state(self) -> DeviceState:
         return self.states[max(since for since in self.states if since <= self.clock.now)]

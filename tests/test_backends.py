@@ -12,11 +12,19 @@ import numpy as np
 import pytest
 
 from bench.backends import backends, cupy, nvidia, torch
-from bench.backends.base import Backend, DeviceState
+from bench.backends.base import Backend, DeviceState, Unknown
 from bench.backends.cupy import CupyBackend
 from bench.backends.numpy import NumpyBackend
-from bench.backends.nvidia import clock_state, why_no_gpu
-from bench.backends.torch import TorchCpu, TorchCuda
+from bench.backends.nvidia import clock_state, energy_joules, why_no_gpu
+from bench.backends.powercap import package_joules
+from bench.backends.torch import (
+    TorchCpu,
+    TorchCuda,
+    TorchMps,
+    TorchRocm,
+    TorchXpu,
+    require_kernels,
+)
 from bench.errors import BackendAbsent
 from bench.measuring.exchange import HostArray
 from bench.workload import DTYPES
@@ -39,7 +47,8 @@ def test_backends_are_found_without_importing_their_libraries() -> None:
         "print({'numpy', 'torch', 'cupy', 'pynvml'} & set(sys.modules))"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert said.stdout.splitlines() == ["['cupy', 'numpy', 'torch-cpu', 'torch-cuda']", "set()"]
+    names = ["cupy", "numpy", "torch-cpu", "torch-cuda", "torch-mps", "torch-rocm", "torch-xpu"]
+    assert said.stdout.splitlines() == [str(names), "set()"]
 
 
 def test_a_backend_is_named_after_its_library_and_device() -> None:
@@ -136,7 +145,10 @@ def test_pytorch_runs_the_threads_it_was_given_at_full_precision() -> None:
         (NumpyBackend, {"float16", "bfloat16", "tf32"}),
         (TorchCpu, {"tf32"}),
         (TorchCuda, set()),
-        (CupyBackend, {"bfloat16", "tf32"}),
+        (TorchRocm, {"tf32"}),
+        (TorchXpu, {"tf32"}),
+        (TorchMps, {"tf32", "float64"}),
+        (CupyBackend, {"bfloat16"}),
     ],
 )
 def test_a_dtype_that_is_not_measured_has_a_reason(
@@ -214,7 +226,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         (NumpyBackend, "numpy", "NumPy is not installed", "pip install numpy"),
         (TorchCpu, "torch", "PyTorch is not installed", "pip install torch"),
         (TorchCuda, "torch", "PyTorch is not installed", "pip install torch"),
-        (CupyBackend, "cupy", "CuPy is not installed", cupy.INSTALL),
+        (CupyBackend, "cupy", "CuPy is not installed", nvidia.install_for(cupy.BUILDS)),
     ],
 )
 @pytest.mark.usefixtures("gpu")
@@ -234,7 +246,7 @@ def test_cupy_is_not_installed_and_would_be_of_no_use(monkeypatch: pytest.Monkey
     hide(monkeypatch, "cupy")
     reason, remedy = absence(CupyBackend())
     assert reason == "CuPy is not installed, and no NVIDIA GPU is in this machine"
-    assert remedy == f"on a machine with an NVIDIA GPU: {cupy.INSTALL}"
+    assert remedy == f"on a machine with an NVIDIA GPU: {nvidia.install_for(cupy.BUILDS)}"
 
 
 def fake_torch(
@@ -245,6 +257,7 @@ def fake_torch(
     hip: str | None = None,
     init: Exception | None = None,
     devices: int = 1,
+    capability: tuple[int, int] = (9, 0),
 ) -> None:
     """Install a PyTorch that has no more than what opening a GPU needs."""
     build = {"__version__": "2.13.0+fake", "cuda": cuda, "hip": hip}
@@ -263,7 +276,10 @@ def fake_torch(
         version=SimpleNamespace(**build),
         backends=SimpleNamespace(cudnn=flags),
         cuda=SimpleNamespace(
-            init=start, device_count=lambda: devices, set_device=lambda device: None
+            init=start,
+            device_count=lambda: devices,
+            get_arch_list=lambda: ["sm_80", "sm_90"],
+            get_device_capability=lambda device: capability,
         ),
         set_num_threads=lambda count: None,
         get_num_interop_threads=lambda: 1,
@@ -289,7 +305,7 @@ def test_a_pytorch_without_cuda_on_a_machine_with_a_gpu(
     fake_torch(monkeypatch, tmp_path, cuda=None)
     reason, remedy = absence(TorchCuda())
     assert reason == "this PyTorch (2.13.0+fake) is built without CUDA"
-    assert remedy == torch.CUDA_REMEDY
+    assert remedy == nvidia.install_for(torch.BUILDS)
 
 
 @pytest.mark.usefixtures("no_gpu")
@@ -329,6 +345,120 @@ def test_a_driver_that_is_too_old_for_pytorch(
         "CUDA 13.0 does not start: The NVIDIA driver on your system is too old (found 11040)."
     )
     assert "update the NVIDIA driver" in remedy
+
+
+@pytest.mark.parametrize(
+    ("cuda", "version", "reason", "remedy"),
+    [
+        (12040, "550.54.15", "is built for CUDA 13.0, but the NVIDIA driver 550.54.15", "cu126"),
+        (11040, "470.82", "the NVIDIA driver 470.82 is too old: it is for CUDA 11.4", "525.60.13"),
+    ],
+)
+@pytest.mark.usefixtures("gpu")
+def test_a_pytorch_for_a_newer_cuda_than_the_drivers(
+    cuda: int,
+    version: str,
+    reason: str,
+    remedy: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    fake_nvml(monkeypatch, cuda=cuda, version=version)
+    fake_torch(monkeypatch, tmp_path, cuda="13.0")
+    said, what_to_do = absence(TorchCuda())
+    assert reason in said
+    assert remedy in what_to_do
+
+
+@pytest.mark.usefixtures("gpu")
+def test_within_one_major_version_of_cuda_any_driver_serves(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake_nvml(monkeypatch, cuda=12020)
+    fake_torch(monkeypatch, tmp_path, cuda="12.8")
+    TorchCuda().open(1)
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_pytorch_without_kernels_for_the_gpu(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake_torch(monkeypatch, tmp_path, capability=(6, 1))
+    reason, _ = absence(TorchCuda())
+    assert reason == "this PyTorch has no kernels for this GPU (sm_61; it has sm_80, sm_90)"
+
+
+@pytest.mark.parametrize(
+    ("built", "capability", "runs"),
+    [
+        (["sm_80"], (8, 6), True),
+        (["sm_86"], (8, 0), False),
+        (["sm_80"], (9, 0), False),
+        (["sm_80", "compute_80"], (9, 0), True),
+        (["sm_90a"], (9, 0), True),
+        (["sm_120"], (12, 0), True),
+        (["sm_100", "compute_120"], (9, 0), False),
+        ([], (9, 0), True),
+    ],
+)
+def test_kernels_run_on_their_generation_and_intermediate_code_on_later_ones(
+    built: list[str], capability: tuple[int, int], runs: bool
+) -> None:
+    if runs:
+        require_kernels(built, capability)
+    else:
+        with pytest.raises(BackendAbsent, match="has no kernels for this GPU"):
+            require_kernels(built, capability)
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_pytorch_whose_cuda_libraries_are_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake_torch(monkeypatch, tmp_path)
+    broken = tmp_path / "torch" / "__init__.py"
+    broken.parent.mkdir()
+    broken.write_text("raise ImportError('libcudnn.so.9: cannot open shared object file')\n")
+    (tmp_path / "torch" / "version.py").write_text((tmp_path / "version.py").read_text())
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.syspath_prepend(tmp_path)
+    reason, remedy = absence(TorchCuda())
+    assert reason == "PyTorch does not import: libcudnn.so.9: cannot open shared object file"
+    assert "--force-reinstall torch" in remedy
+
+
+def test_cudnns_tuner_is_on_in_the_process_that_is_for_it_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(torch, "why_no_gpu", lambda: None)
+    for way, on in [(None, False), ("tuned", True), ("channels_last+tuned", True), ("x", False)]:
+        fake_torch(monkeypatch, tmp_path)
+        TorchCuda().open(1, TorchCuda.setup_of("float32", way))
+        assert sys.modules["torch"].backends.cudnn.benchmark is on
+
+
+@pytest.mark.parametrize(
+    ("backend", "reason"),
+    [
+        (TorchRocm, "this PyTorch (2.13.0+fake) is not built for ROCm"),
+        (TorchXpu, "this PyTorch (2.13.0+fake) is not built for Intel's GPUs"),
+        (TorchMps, "this is no Mac with Apple silicon"),
+    ],
+)
+def test_a_row_that_nobody_has_tried_says_why_it_is_absent(
+    backend: type[Backend], reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake_torch(monkeypatch, tmp_path)
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert absence(backend())[0] == reason
+    assert not backend.tried
+
+
+def test_a_pytorch_for_rocm_opens_as_rocm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake_torch(monkeypatch, tmp_path, cuda=None, hip="6.4")
+    backend: Any = TorchRocm()
+    backend.open(1)
+    assert backend.target == ("cuda", 0)
 
 
 @pytest.mark.usefixtures("gpu")
@@ -381,6 +511,50 @@ def test_cupy_with_a_gpu_opens_at_full_precision(monkeypatch: pytest.MonkeyPatch
     backend.open(1, None)
     assert backend.namespace is sys.modules["cupy"]
     assert os.environ["CUPY_TF32"] == "0"
+    CupyBackend().open(1, CupyBackend.setup_of("tf32", None))
+    assert os.environ["CUPY_TF32"] == "1"
+    assert CupyBackend.setup_of("float32", None) is None
+
+
+@pytest.mark.usefixtures("gpu")
+def test_two_builds_of_cupy_overwrite_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_cupy(monkeypatch)
+    monkeypatch.setattr(cupy, "installed_wheels", lambda: ["cupy-cuda12x", "cupy-cuda13x"])
+    reason, remedy = absence(CupyBackend())
+    assert reason == "cupy-cuda12x and cupy-cuda13x overwrite each other"
+    assert remedy.startswith("pip uninstall cupy-cuda12x cupy-cuda13x; pip install")
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_cupy_for_a_newer_cuda_than_the_drivers(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_nvml(monkeypatch, cuda=12080, version="570.1")
+    fake_cupy(monkeypatch)
+    monkeypatch.setattr(cupy, "installed_wheels", lambda: ["cupy-cuda13x"])
+    reason, remedy = absence(CupyBackend())
+    assert reason == (
+        "cupy-cuda13x is built for CUDA 13, but the NVIDIA driver 570.1 is for CUDA 12.8"
+    )
+    assert remedy.endswith('pip uninstall cupy-cuda13x; pip install "cupy-cuda12x[ctk]"')
+
+
+def test_bfloat16_on_cupy_needs_the_package_that_has_the_type(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake_module(monkeypatch, "ml_dtypes")
+    assert CupyBackend().unsupported("bfloat16") is None
+    monkeypatch.delitem(sys.modules, "ml_dtypes")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "pip install ml_dtypes" in str(CupyBackend().unsupported("bfloat16"))
+
+
+@pytest.mark.usefixtures("gpu")
+def test_the_real_cupy_without_a_driver_says_so() -> None:
+    pytest.importorskip("cupy", reason="CuPy is not installed: pip install cupy-cuda13x")
+    if why_no_gpu() is None:
+        pytest.skip("there is an NVIDIA GPU here")
+    reason, remedy = absence(CupyBackend())
+    assert reason.startswith("CUDA does not start: cudaErrorInsufficientDriver")
+    assert "update the NVIDIA driver" in remedy
 
 
 @pytest.mark.usefixtures("no_gpu")
@@ -412,7 +586,7 @@ def test_cupy_without_the_libraries_of_cuda(
     fake_cupy(monkeypatch, product=error)
     reason, remedy = absence(CupyBackend())
     assert reason == f"CUDA's libraries are missing: {str(error).splitlines()[0]}"
-    assert remedy == cupy.INSTALL
+    assert remedy == nvidia.install_for(cupy.BUILDS)
 
 
 @pytest.mark.usefixtures("gpu")
@@ -443,6 +617,9 @@ def fake_nvml(
     init: Exception | None = None,
     count: int = 1,
     reasons: int | Exception = 0,
+    cuda: int = 13000,
+    version: str = "580.65.06",
+    energy: int | Exception = 0,
 ) -> list[str]:
     """Install the driver's library; return the UUIDs that it is asked for."""
     asked: list[str] = []
@@ -456,9 +633,18 @@ def fake_nvml(
             raise reasons
         return reasons
 
+    def consumed(handle: Any) -> int:
+        if isinstance(energy, Exception):
+            raise energy
+        return energy
+
     fake_module(
         monkeypatch,
         "pynvml",
+        nvmlSystemGetDriverVersion=lambda: version,
+        nvmlSystemGetCudaDriverVersion=lambda: cuda,
+        nvmlDeviceGetHandleByPciBusId=asked.append,
+        nvmlDeviceGetTotalEnergyConsumption=consumed,
         NVMLError=FakeNvmlError,
         NVML_CLOCK_SM=1,
         nvmlInit=start,
@@ -496,10 +682,33 @@ def test_a_gpu_whose_driver_is_ready_can_be_used(
 
 def test_a_gpu_on_the_bus_without_a_driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fake_nvml(monkeypatch, init=FakeNvmlError("Driver Not Loaded"))
-    assert why_no_gpu(bus(tmp_path, OTHER_DISPLAY, NVIDIA_3D)) == (
-        "an NVIDIA GPU is there, but its driver is not (Driver Not Loaded)",
-        nvidia.DRIVER_REMEDY,
-    )
+    where = bus(tmp_path, OTHER_DISPLAY, NVIDIA_3D)
+    reason = "an NVIDIA GPU is there, but its driver is not (Driver Not Loaded)"
+    assert why_no_gpu(where, tmp_path) == (reason, nvidia.DRIVER_REMEDY)
+    (tmp_path / ".dockerenv").touch()
+    assert why_no_gpu(where, tmp_path) == (reason, nvidia.CONTAINER_REMEDY)
+
+
+def test_a_driver_that_was_replaced_while_it_was_in_use(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake_nvml(monkeypatch, init=FakeNvmlError("Driver/library version mismatch"))
+    found = why_no_gpu(bus(tmp_path, NVIDIA_3D))
+    assert found is not None
+    assert "was replaced while it was in use" in found[0]
+    assert found[1] == "reboot"
+
+
+@pytest.mark.parametrize("hidden", ["", "-1", " "])
+def test_an_environment_that_hides_every_gpu(
+    hidden: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake_nvml(monkeypatch)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    found = why_no_gpu(tmp_path)
+    assert found is not None
+    assert found[0].endswith("hides every GPU")
+    assert found[1] == "unset CUDA_VISIBLE_DEVICES"
 
 
 def test_a_machine_without_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -533,6 +742,57 @@ def test_the_state_of_a_clock_has_its_reasons(monkeypatch: pytest.MonkeyPatch) -
     )
     clock_state("GPU-0d1c9d5c-aaaa")
     assert asked == ["GPU-0d1c9d5c-aaaa"] * 2
+
+
+def test_a_gpu_is_known_by_its_slot_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = fake_nvml(monkeypatch)
+    clock_state("0000:19:00.0")
+    assert asked == ["0000:19:00.0"]
+
+
+def test_energy_is_the_drivers_counter_in_joules(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_nvml(monkeypatch, energy=12_345_678)
+    assert energy_joules("GPU-1") == 12_345.678
+    fake_nvml(monkeypatch, energy=FakeNvmlError("Not Supported"))
+    with pytest.raises(Unknown, match="does not answer: Not Supported"):
+        energy_joules("GPU-1")
+    hide(monkeypatch, "pynvml")
+    with pytest.raises(Unknown, match="pip install nvidia-ml-py"):
+        energy_joules("GPU-1")
+
+
+def package(sys_folder: Path, name: str, used: int) -> None:
+    zone = sys_folder / "class/powercap" / name
+    zone.mkdir(parents=True, exist_ok=True)
+    (zone / "energy_uj").write_text(f"{used}\n")
+    (zone / "max_energy_range_uj").write_text("1000000\n")
+
+
+def test_the_energy_of_a_cpu_is_that_of_its_packages(tmp_path: Path) -> None:
+    with pytest.raises(Unknown, match="no energy counter of the CPU"):
+        package_joules(tmp_path)
+    for name, used in {
+        "intel-rapl:0": 900_000,
+        "intel-rapl:1": 200_000,
+        "intel-rapl:0:0": 7,
+    }.items():
+        package(tmp_path, name, used)
+    assert package_joules(tmp_path) == pytest.approx(1.1)
+    package(tmp_path, "intel-rapl:0", 100_000)  # it has begun anew
+    assert package_joules(tmp_path) == pytest.approx(1.3)
+
+
+def test_a_counter_that_only_root_may_read_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package(tmp_path, "intel-rapl:0", 1)
+
+    def refuse(self: Path, *_: Any, **__: Any) -> str:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(Unknown, match="sudo chmod a\\+r"):
+        package_joules(tmp_path)
 
 
 def test_an_idle_clock_is_in_order(monkeypatch: pytest.MonkeyPatch) -> None:

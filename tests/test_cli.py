@@ -88,12 +88,15 @@ def test_list_says_what_there_is_and_what_is_missing() -> None:
     done = bench("list", "--json")
     found = json.loads(done.stdout)
     assert done.returncode == 0
-    assert [suite["name"] for suite in found["suites"]] == ["convolution", "layers", "matmul"]
+    names = [suite["name"] for suite in found["suites"]]
+    assert names == ["convolution", "layers", "matmul", "transfer"]
     assert all(suite["question"].endswith("?") for suite in found["suites"])
     includes = {workload["name"]: workload["includes"] for workload in found["workloads"]}
     assert set(includes["conv2d"]) == {"numpy", "cupy", "torch"}
     states = {backend["name"]: backend for backend in found["backends"]}
-    assert set(states) == {"cupy", "numpy", "torch-cpu", "torch-cuda"}
+    untried = {name for name, state in states.items() if not state["tried"]}
+    assert untried == {"torch-rocm", "torch-xpu", "torch-mps"}
+    assert set(states) - untried == {"cupy", "numpy", "torch-cpu", "torch-cuda"}
     assert states["numpy"]["available"]
     for backend in states.values():
         assert backend["available"] or (backend["reason"] and backend["remedy"])

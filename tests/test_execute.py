@@ -32,7 +32,14 @@ class ScriptedWorker:
     script: ClassVar[Script | None] = None
     visits: ClassVar[int] = 1
 
-    def __init__(self, backend: str, threads: int, gpu: str | None, rng: random.Random) -> None:
+    def __init__(
+        self,
+        backend: str,
+        threads: int,
+        gpu: str | None,
+        rng: random.Random,
+        setup: str | None = None,
+    ) -> None:
         self.backend = backend
         self.layout = {"hash_seed": rng.randrange(100), "padding": 0}
         self.description: dict[str, Any] = {}
@@ -131,7 +138,7 @@ def request(**changes: Any) -> RunRequest:
 
 def plan(asked: RunRequest, workloads: Mapping[str, Workload] | None = None) -> list[CaseLine]:
     probes = {name: Probe(name) for name in backends()}
-    for name in ("cupy", "torch-cuda"):
+    for name in (name for name, kind in backends().items() if kind.device == "gpu"):
         probes[name] = Probe(name, absent=("no GPU is here", "buy one"))
     return make_plan(asked, catalog.suites(), workloads or catalog.workloads(), probes, 2)
 
@@ -553,3 +560,68 @@ def test_the_workers_end_when_the_reader_goes_away() -> None:
             break
     lines.close()  # type: ignore[attr-defined]
     assert not ScriptedWorker.alive
+
+
+def test_what_a_process_is_set_up_with_for_good_needs_a_process_of_its_own() -> None:
+    def case(**fields: Any) -> CaseLine:
+        plain: dict[str, Any] = {
+            "id": "w/n=1/call/float32/b",
+            "suite": "s",
+            "workload": "w",
+            "size": "n=1",
+            "workload_version": 1,
+            "sizes": {"n": 1},
+            "phase": "call",
+            "dtype": "float32",
+            "backend": "torch-cuda",
+            "threads": 2,
+            "device": "gpu",
+        }
+        return CaseLine(**{**plain, **fields})
+
+    plain = seats.seat_of(case())
+    assert plain == seats.Seat("torch-cuda", 2, None, None)
+    assert seats.seat_of(case(dtype="tf32")) == plain, "PyTorch switches at run time"
+    assert seats.seat_of(case(variant="channels_last+cache=cold")) == plain
+    assert seats.seat_of(case(variant="tuned")).setup == "tuned"
+    assert seats.seat_of(case(variant="channels_last+tuned+gpu=1", gpu=1)) == (
+        *("torch-cuda", 2, 1, "tuned"),
+    )
+    assert seats.seat_of(case(backend="cupy", dtype="tf32")).setup == "tf32"
+    assert seats.seat_of(case(backend="cupy")).setup is None
+
+
+def test_a_worker_sees_the_gpu_of_its_seat_and_is_set_up_as_its_cases_need(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[tuple[str, str | None, str | None]] = []
+    original = ScriptedWorker.__init__
+
+    def watched(
+        self: ScriptedWorker,
+        backend: str,
+        threads: int,
+        gpu: str | None,
+        rng: random.Random,
+        setup: str | None = None,
+    ) -> None:
+        started.append((backend, gpu, setup))
+        original(self, backend, threads, gpu, rng, setup)
+
+    monkeypatch.setattr(ScriptedWorker, "__init__", watched)
+    taken = seats.Seats(request(), random.Random(0), {1: "GPU-b"})
+    taken.take(
+        {
+            seats.Seat("torch-cuda", 2, 1, "tuned"): ["float32"],
+            seats.Seat("numpy", 2): ["float32"],
+        }
+    )
+    taken.close()
+    assert started == [("torch-cuda", "GPU-b", "tuned"), ("numpy", None, None)]
+
+
+def test_a_worker_line_holds_the_peaks_in_the_block_that_measured_them() -> None:
+    lines = [line for line in execution().lines() if isinstance(line, WorkerLine)]
+    told = {(line.backend, line.block): line.peaks for line in lines}
+    assert told["numpy", 0] == {"float32": 100e9, "bytes": 20e9}
+    assert told["numpy", 1] == {}

@@ -22,6 +22,12 @@ MATMUL = WORKLOADS["matmul"]
 FILES = sorted(catalog.content_folder("kernels").rglob("*.py"))
 
 each_workload = pytest.mark.parametrize("workload", WORKLOADS.values(), ids=WORKLOADS)
+SUITES = catalog.suites()
+ON_CPU = {
+    name: workload
+    for name, workload in WORKLOADS.items()
+    if any("cpu" in SUITES[suite].devices for suite in workload.suites)
+}
 each_backend = pytest.mark.parametrize("backend", [numpy_backend, torch_backend])
 
 
@@ -104,7 +110,7 @@ CHOOSING = {"relu", "max_pool2d"}
 
 
 @each_backend
-@each_workload
+@pytest.mark.parametrize("workload", ON_CPU.values(), ids=ON_CPU)
 def test_every_version_agrees_with_float64(
     backend: Any, workload: Workload, tmp_path: Path
 ) -> None:

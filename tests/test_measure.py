@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.backends.base import DeviceState
+from bench.backends.base import DeviceState, Unknown
 from bench.errors import CaseError
 from bench.measuring import measure as engine
+from bench.measuring.energy import joules_per_call
 from bench.measuring.exchange import HostArray
 from bench.measuring.measure import Order, failure
 from bench.measuring.reference import draw
-from bench.measuring.sampling import Budget
+from bench.measuring.sampling import Budget, Stopwatch
 from bench.workload import Call, Dims, Phase, Prepare, Size, Workload
 from tests.fakes import FakeCpu, FakeDevice, FakeMemoryError, whole_block
 
@@ -131,6 +132,117 @@ def test_the_devices_own_time_comes_from_its_events(tmp_path: Path) -> None:
     device = FakeDevice(synchronize_seconds=500e-6)
     measured = block(product(), order(tmp_path), device)
     assert measured["device_seconds"] == [pytest.approx(2e-3, rel=0.01)] * 20
+
+
+def in_pieces(pieces: int, seconds: float) -> Prepare:
+    """Return a product whose call launches several kernels."""
+
+    def prepare(device: FakeDevice, dims: Dims, a: Any, b: Any) -> Call:
+        out = device.empty(len(a), b.shape[1], dtype=a.dtype)
+
+        def call() -> Any:
+            for _ in range(pieces):
+                device.launch(seconds)
+            out[...] = a @ b
+            return out
+
+        return call
+
+    return prepare
+
+
+def test_the_devices_own_time_holds_no_launches(tmp_path: Path) -> None:
+    device = FakeDevice(launch_seconds=100e-6)
+    measured = block(in_pieces(10, 5e-6), order(tmp_path), device)
+    assert statistics.median(measured["device_seconds"]) == pytest.approx(50e-6, rel=0.01)
+    assert statistics.median(measured["seconds"]) == pytest.approx(1e-3, rel=0.02)
+    assert "launch_bound" in measured["notes"]
+
+
+class CachedDevice(FakeDevice):
+    """A product takes 1 ms, and 3 ms once a large copy has taken its place in the cache."""
+
+    cached = True
+
+    def copy(self, length: int) -> Call:
+        flush = super().copy(length)
+
+        def call() -> None:
+            self.cached = length < 2**20
+            flush()
+
+        return call
+
+    def work(self) -> float:
+        was, self.cached = self.cached, True
+        return 1e-3 if was else 3e-3
+
+
+class CachedCpu(CachedDevice, FakeCpu):
+    """The same on a CPU."""
+
+
+@pytest.mark.parametrize("kind", [CachedDevice, CachedCpu])
+def test_a_cold_call_finds_its_data_in_no_cache(kind: type[CachedDevice], tmp_path: Path) -> None:
+    found = {}
+    for cold in (False, True):
+        device = kind(launch_seconds=10e-6)
+        asked = order(tmp_path / str(cold), cold=cold)
+        found[cold] = block(product(device.work), asked, device)
+    assert statistics.median(found[False]["seconds"]) == pytest.approx(1e-3, rel=0.02)
+    assert all(second == pytest.approx(3e-3, rel=0.01) for second in found[True]["seconds"])
+    assert found[True]["calls_per_sample"] == 1
+    assert statistics.median(found[True]["host_seconds"]) == pytest.approx(3e-3, rel=0.02)
+    assert found[True]["peak_bytes"] in (None, found[False]["peak_bytes"]), "without the flush"
+
+
+def test_a_cold_call_on_a_device_holds_neither_launch_nor_flush(tmp_path: Path) -> None:
+    device = FakeDevice(launch_seconds=500e-6)
+    measured = block(product(1e-3), order(tmp_path, cold=True), device)
+    assert statistics.median(measured["seconds"]) == pytest.approx(1e-3, rel=0.01)
+    assert statistics.median(measured["host_seconds"]) == pytest.approx(1.5e-3, rel=0.01)
+
+
+def test_a_cold_call_that_nobody_waits_for_is_unsynchronised(tmp_path: Path) -> None:
+    asked = order(tmp_path, cold=True)
+    assert ending(product(stream="side"), asked)[0] == "unsynchronised"
+
+
+def test_energy_is_that_of_one_call(tmp_path: Path) -> None:
+    measured = block(product(2e-3), order(tmp_path, energy=True))
+    assert measured["energy_joules"] == pytest.approx(0.2, rel=0.02), "100 W for 2 ms"
+    assert "energy_joules" not in block(product(2e-3), order(tmp_path / "not_asked"))
+
+
+def test_energy_that_no_counter_tells_has_a_reason(tmp_path: Path) -> None:
+    class Uncounted(FakeDevice):
+        def energy(self) -> float:
+            raise Unknown("no counter")
+
+    class Stuck(FakeDevice):
+        def energy(self) -> float:
+            return 5.0
+
+    for kind, reason in [(Uncounted, "no counter"), (Stuck, "the energy counter did not move")]:
+        measured = block(product(), order(tmp_path / kind.__name__, energy=True), kind())
+        assert measured["unknown_at_last"] == {"energy_joules": reason}
+
+
+def test_a_window_that_is_too_short_for_the_counter_is_refused() -> None:
+    device = FakeDevice()
+    stopwatch = Stopwatch(device, lambda: device.launch(1e-3), device.clock)
+    with pytest.raises(Unknown, match="20 ms is too short for the energy counter"):
+        joules_per_call(stopwatch, 8, device.clock, window=0.02)
+    assert device.launches == 0
+    used = joules_per_call(stopwatch, 8, device.clock)
+    assert used == pytest.approx(0.1, rel=0.02)
+
+
+def test_a_device_that_nobody_has_tried_says_so(tmp_path: Path) -> None:
+    class Untried(FakeDevice):
+        tried = False
+
+    assert "untried" in block(product(), order(tmp_path), Untried())["notes"]
 
 
 def test_a_one_element_kernel_is_launch_bound_and_a_long_one_is_not(tmp_path: Path) -> None:

@@ -21,12 +21,25 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_device_tells_its_own_peak(folder: Path) -> None:
+def test_a_device_tells_its_own_peak_without_what_other_cases_hold(folder: Path) -> None:
     device = FakeDevice()
-    before = device.empty(100)
+    others = device.empty(100)
     with PeakMemory(device, 0) as peak:
-        device.empty(1000)
-    assert peak.bytes == before.nbytes + 4000
+        mine = device.empty(1000)
+        device.empty(500)
+    assert peak.bytes == 4000 + 2000
+    assert len({id(others), id(mine)}) == 2, "both are still held"
+
+
+def test_a_gpu_without_a_counter_is_not_taken_for_the_process(folder: Path) -> None:
+    class Uncounted(FakeDevice):
+        def peak_bytes(self) -> int | None:
+            return None
+
+    with PeakMemory(Uncounted(), 0) as peak:
+        pass
+    assert peak.bytes is None
+    assert peak.unknown == "fake counts no peak of its device's memory"
 
 
 def test_a_peak_of_before_does_not_count(folder: Path) -> None:

@@ -149,7 +149,7 @@ def places(cases: list[CaseLine]) -> Counter[str]:
 
 def test_quick_convolutions_are_the_layers_of_resnet50_forward() -> None:
     cases = convolutions(preset="quick")
-    assert places(cases) == dict.fromkeys(backends(), 23)
+    assert places(cases) == dict.fromkeys(["numpy", "torch-cpu", "cupy", "torch-cuda"], 23)
     assert len({case.size for case in cases}) == 23
     assert all(case.id.startswith("conv2d/resnet50.") for case in cases)
     assert {(case.phase, case.batch, case.variant) for case in cases} == {("forward", 8, None)}
@@ -165,10 +165,12 @@ def test_standard_convolutions_have_gradients_and_other_ways_where_a_library_has
         "torch-cpu+channels_last": layers,
         "torch-cuda": layers,
         "torch-cuda+channels_last": layers,
+        "torch-cuda+tuned": layers,
+        "torch-cuda+channels_last+tuned": layers,
     }
     assert {case.variant for case in runnable(cases)} == {None, "channels_last"}
     assert Counter(case.phase for case in cases) == dict.fromkeys(
-        ("forward", "input_gradient", "weight_gradient"), 6 * (23 + 9)
+        ("forward", "input_gradient", "weight_gradient"), 8 * (23 + 9)
     )
     assert {network for case in cases for network in case.networks} == {
         *("resnet50", "vgg16", "vgg19")
@@ -226,7 +228,10 @@ def test_fewer_threads_are_no_way_of_the_workload() -> None:
         "channels_last": "channels_last",
         "channels_last+threads=1": "channels_last",
     }
-    assert {case.variant for case in cases if case.device == "gpu"} == {None, "channels_last"}
+    assert {case.variant for case in cases if case.backend == "cupy"} == {None}
+    ways = {"channels_last", "tuned", "channels_last+tuned"}
+    assert {case.variant for case in cases if case.backend == "torch-cuda"} == {None, *ways}
+    assert all(case.way == case.variant for case in cases if case.device == "gpu")
 
 
 def of_network(network: str, cases: list[CaseLine]) -> list[Layers]:
@@ -316,3 +321,63 @@ def test_a_suite_of_many_layers_takes_a_share_of_the_time() -> None:
     suites = catalog.suites()
     assert suites["matmul"].share == 1.0
     assert 0 < suites["convolution"].share < 1
+
+
+def with_gpus(*gpus: int, **fields: Any) -> list[CaseLine]:
+    """Plan on a machine where every backend that has been tried is there."""
+    probes = {
+        name: Probe(name, absent=None if b.tried else ABSENT) for name, b in backends().items()
+    }
+    asked = RunRequest(**{"suites": ["matmul"], "sizes": {"n": [64]}, **fields})
+    return make_plan(asked, catalog.suites(), catalog.workloads(), probes, 2, gpus)
+
+
+def test_of_several_gpus_each_has_rows_of_its_own() -> None:
+    cases = with_gpus(0, 3)
+    assert {case.id.rpartition("/")[2]: case.gpu for case in cases} == {
+        "numpy": None,
+        "torch-cpu": None,
+        "cupy+gpu=0": 0,
+        "cupy+gpu=3": 3,
+        "torch-cuda+gpu=0": 0,
+        "torch-cuda+gpu=3": 3,
+    }
+    assert {case.way for case in cases} == {None}
+
+
+def test_a_single_gpu_needs_no_name() -> None:
+    cases = with_gpus(3)
+    assert {case.id.rpartition("/")[2]: case.gpu for case in cases if case.device == "gpu"} == {
+        "cupy": 3,
+        "torch-cuda": 3,
+    }
+
+
+def test_hot_and_cold_caches_are_cases_of_their_own() -> None:
+    assert {case.is_cold for case in with_gpus()} == {False}
+    cold = with_gpus(cache="cold")
+    assert {case.variant for case in cold} == {"cache=cold"}
+    assert all(case.is_cold and case.way is None for case in cold)
+    both = with_gpus(cache="both", threads=[1, 2])
+    assert {case.variant for case in both if case.backend == "numpy"} == {
+        *(None, "cache=cold", "threads=1", "threads=1+cache=cold"),
+    }
+    with pytest.raises(RequestError, match="unknown cache 'warm'"):
+        with_gpus(cache="warm")
+
+
+def test_transfers_are_about_gpus_only() -> None:
+    cases = with_gpus(suites=["transfer"], sizes={}, preset="quick", dtypes=["float16"])
+    assert {case.backend for case in cases} == {"cupy", "torch-cuda"}
+    assert {case.dtype for case in cases} == {"float32"}
+    with pytest.raises(RequestError, match="suite transfer is about a GPU"):
+        with_gpus(suites=["transfer"], sizes={}, backends=["numpy"])
+
+
+def test_a_backend_that_nobody_has_tried_is_planned_where_it_is_there_or_asked_for() -> None:
+    probes = {name: Probe(name) for name in backends()}
+    probes["torch-xpu"] = Probe("torch-xpu", absent=ABSENT)
+    asked = RunRequest(suites=["matmul"], sizes={"n": [64]})
+    cases = make_plan(asked, catalog.suites(), catalog.workloads(), probes, 2)
+    assert "torch-mps" in {case.backend for case in cases}
+    assert "torch-xpu" not in {case.backend for case in cases}

@@ -252,5 +252,36 @@ def test_what_was_drawn_travels_as_json(tmp_path: Path) -> None:
         "kind": "full",
         "path": str(tmp_path / "reference"),
         "axis": -1,
+        "own_error": None,
     }
     assert isinstance(read_arrays(Path(found.inputs))[0], HostArray)
+
+
+def test_a_network_brings_the_error_of_its_own_float32(tmp_path: Path) -> None:
+    def chain(xp: Any, x: Any) -> Any:
+        y = x
+        for _ in range(3):
+            y = xp.sin(y @ x)
+        return y, y.sum(axis=0)
+
+    def inputs(rng: Any, _dims: Any) -> list[Any]:
+        return [rng.standard_normal((64, 64), dtype="float32")]
+
+    part = Phase(array=calling(chain), is_network=True)
+    workload = Workload(
+        name="chain",
+        summary="",
+        source="",
+        suites=(),
+        sizes=[Size(dims={"n": 64})],
+        inputs=inputs,
+        phases={"forward": part},
+    )
+    reference = draw(np, workload, {"n": 64}, "forward", "float32", 0, tmp_path).reference
+    assert reference.own_error is not None
+    assert 1e-7 < reference.own_error < 0.1
+    (x,) = inputs(np.random.default_rng(1), {})
+    exact = np.concatenate([part.ravel() for part in chain(np, x.astype("float64"))])
+    single = np.concatenate([part.ravel() for part in chain(np, x)])
+    own = np.linalg.norm(single - exact) / np.linalg.norm(exact)
+    assert 0.1 < reference.own_error / own < 10, "of the same kind on other draws"

@@ -51,17 +51,17 @@ def product_error(folder: Path, a: Any, b: Any, dtype: str = "float32") -> float
 def test_float32_products_pass(tmp_path: Path) -> None:
     error = product_error(tmp_path, A.astype("float32"), B.astype("float32"))
     assert 1e-8 < error < LIMITS["float32"] / 10
-    require_right(error, "float32", 1.0)
+    require_right(error, "float32", LIMITS["float32"])
 
 
 def test_float64_products_pass(tmp_path: Path) -> None:
-    require_right(product_error(tmp_path, A, B, "float64"), "float64", 1.0)
+    require_right(product_error(tmp_path, A, B, "float64"), "float64", LIMITS["float64"])
 
 
 def test_float64_computed_in_float32_fails(tmp_path: Path) -> None:
     error = product_error(tmp_path, A.astype("float32"), B.astype("float32"), "float64")
     with pytest.raises(CaseError) as caught:
-        require_right(error, "float64", 1.0)
+        require_right(error, "float64", LIMITS["float64"])
     assert caught.value.status == "wrong"
 
 
@@ -70,20 +70,20 @@ def test_inputs_rounded_to_tf32_fail_as_float32_and_pass_as_tf32(tmp_path: Path)
     error = product_error(tmp_path, a, b)
     assert error > 20 * LIMITS["float32"]
     with pytest.raises(CaseError, match="TF32"):
-        require_right(error, "float32", 1.0)
-    require_right(error, "tf32", 1.0)
+        require_right(error, "float32", LIMITS["float32"])
+    require_right(error, "tf32", LIMITS["tf32"])
 
 
 @pytest.mark.parametrize("error", [8e-6, 0.5])
 def test_tf32_is_only_suspected_where_it_explains_the_error(error: float) -> None:
     with pytest.raises(CaseError) as caught:
-        require_right(error, "float32", 1.0)
+        require_right(error, "float32", LIMITS["float32"])
     assert "TF32" not in caught.value.reason
 
 
 def test_not_even_a_gradient_passes_in_tf32() -> None:
     with pytest.raises(CaseError, match="TF32"):
-        require_right(1e-4, "float32", 8.0)
+        require_right(1e-4, "float32", Reference("full", "").limit("float32", 8.0))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -94,7 +94,7 @@ def test_half_precision_passes_within_a_band_of_its_own(tmp_path: Path, dtype: s
     a, b = (torch.from_numpy(x).to(kind) for x in (A, B))
     exact = a.double() @ b.double()
     error = relative_error(backend, a @ b, expecting(tmp_path, exact.numpy()))
-    require_right(error, dtype, 1.0)
+    require_right(error, dtype, LIMITS[dtype])
     assert error < LIMITS[dtype] / 3
     assert error > 10 * LIMITS["float32"]
     assert dtype == "float16" or error > LIMITS["tf32"]
@@ -125,7 +125,7 @@ def test_one_nan_anywhere_makes_an_output_nan(
     error = relative_error(backend(), output(backend(), spoiled), expecting(tmp_path, A))
     assert math.isnan(error)
     with pytest.raises(CaseError, match="NaN"):
-        require_right(error, "float64", 1.0)
+        require_right(error, "float64", LIMITS["float64"])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -271,6 +271,28 @@ def test_checking_by_parts_comes_to_the_same(
 
 
 def test_a_larger_error_passes_only_where_a_workload_declares_it() -> None:
-    require_right(3e-5, "float32", 8.0)
+    require_right(3e-5, "float32", 8 * LIMITS["float32"])
     with pytest.raises(CaseError, match="the limit of float32 is 2e-05"):
-        require_right(3e-5, "float32", 4.0)
+        require_right(3e-5, "float32", 4 * LIMITS["float32"])
+
+
+def test_the_limit_of_a_network_follows_from_what_float32_itself_reaches() -> None:
+    def limit(own_error: float | None, dtype: str) -> float:
+        return Reference("full", "", own_error=own_error).limit(dtype, 8.0)
+
+    assert limit(None, "float32") == 8 * LIMITS["float32"]
+    assert limit(1e-4, "float32") == pytest.approx(3e-4)
+    assert limit(1e-9, "float32") == LIMITS["float32"], "never below that of an operation"
+    assert limit(1e-5, "tf32") == pytest.approx(3e-5 * 200)
+    assert limit(2e-2, "bfloat16") == 0.5, "beyond it anything would pass"
+
+
+def test_the_outputs_of_a_network_are_one_vector(tmp_path: Path) -> None:
+    right = [np.array([3.0, 4.0]), np.array([1e-9])]
+    got = [np.array([3.0, 4.05]), np.array([2e-9])]
+    plain = expecting(tmp_path, *right)
+    assert relative_error(numpy_backend(), got, plain) == pytest.approx(1.0)
+    together = Reference(plain.kind, plain.path, own_error=1e-7)
+    assert relative_error(numpy_backend(), got, together) == pytest.approx(0.01)
+    got[1][0] = math.nan
+    assert math.isnan(relative_error(numpy_backend(), got, together))

@@ -288,13 +288,13 @@ def test_a_canary_and_peaks_are_numbers_of_this_machine(numpy_worker: WorkerProc
 
 def test_an_absent_backend_is_answered_with_its_remedy() -> None:
     class Absent(FakeDevice):
-        def open(self, threads: int, gpu: str | None) -> None:
+        def open(self, threads: int, setup: str | None = None) -> None:
             raise BackendAbsent("no such device", "buy one")
 
     worker = Worker()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bench.worker.backends", lambda: {"absent": Absent})
-        message = {"backend": "absent", "threads": 1, "gpu": None, "memory_limit": None}
+        message = {"backend": "absent", "threads": 1, "setup": None, "memory_limit": None}
         reply = worker.answer({"do": "open", **message})
     assert reply == {"absent": {"reason": "no such device", "remedy": "buy one"}}
     assert worker.backend is None

@@ -8,9 +8,12 @@ A backend must
 - take host arrays to its device and results back to host memory;
 - have `synchronize` wait for everything that the timed call launched the way users launch it, and
   `drain` wait for everything on the device: the difference finds work that nobody waited for;
-- time an interval on the device itself, if the device runs asynchronously (`record`, `elapsed`);
-- know its memory peak and the state of its clock, if anything can tell.
-A CPU library needs none of the last three; the defaults below are for it.
+- time an interval on the device itself, if the device runs asynchronously (`record`, `elapsed`,
+  and `hold`, which keeps launches out of the interval);
+- know its memory peak, the state of its clock and the energy used, if anything can tell;
+- name what a process has to be set up with for good (`setup_of`): cases that differ in it never
+  share a process.
+A CPU library needs next to none of the last four; the defaults below are for it.
 """
 
 from abc import ABC, abstractmethod
@@ -32,6 +35,10 @@ class DeviceState:
     """States that are recorded but harmless, such as `power_capped`."""
 
 
+class Unknown(Exception):
+    """Nothing on this machine tells; the message says why and what would help."""
+
+
 class Backend(ABC):
     """One library on one device, in a process of its own."""
 
@@ -41,6 +48,8 @@ class Backend(ABC):
     """`cpu` or `gpu`."""
     asynchronous: ClassVar[bool] = False
     """Whether a call may return before its work is done."""
+    tried: ClassVar[bool] = True
+    """Whether anybody has run it on such a device: its numbers say so where nobody has."""
     ceiling_sizes: ClassVar[tuple[int, ...]] = (512, 2048)
     """The square products that show the device's peak: the best of a small one is found even on a
     busy machine."""
@@ -48,9 +57,14 @@ class Backend(ABC):
     namespace: Any
     """What implementations get as their first argument: the imported library."""
 
+    @classmethod
+    def setup_of(cls, _dtype: str, _way: str | None) -> str | None:
+        """Return what a process must be opened with to measure such a case, if anything."""
+        return None
+
     @abstractmethod
-    def open(self, threads: int, gpu: str | None) -> None:
-        """Import the library and make the device ready.
+    def open(self, threads: int, setup: str | None = None) -> None:
+        """Import the library and make the device ready; which GPU is set in the environment.
 
         Raises:
             BackendAbsent: The library, its build, the driver or the device is missing.
@@ -111,6 +125,18 @@ class Backend(ABC):
     def elapsed(self, _start: Any, _stop: Any) -> float:
         """Return the seconds between two marks; both must have been reached."""
         raise NotImplementedError(f"{self.name} has no clock of its own")
+
+    def hold(self, _seconds: float) -> None:
+        """Keep the device busy for about so long: what is launched meanwhile waits in its queue."""
+        return
+
+    def energy(self) -> float:
+        """Return the joules that the device has used since some moment of the past.
+
+        Raises:
+            Unknown: No counter tells.
+        """
+        raise Unknown(f"no energy counter is known for {self.name}")
 
     def state(self) -> DeviceState:
         """Return the state of the device's clock."""

@@ -1,17 +1,37 @@
 """CuPy on one NVIDIA GPU."""
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
 from typing import Any, Final
 
 from bench.backends.base import Backend, DeviceState, loaded_threadpools
-from bench.backends.nvidia import clock_state, why_no_gpu
+from bench.backends.nvidia import (
+    clock_state,
+    energy_joules,
+    install_for,
+    require_cuda,
+    why_no_gpu,
+)
 from bench.errors import BackendAbsent
 from bench.measuring.exchange import HostArray
 from bench.workload import Call
 
-INSTALL: Final = 'pip install "cupy-cuda13x[ctk]" (driver 580 or newer; else "cupy-cuda12x[ctk]")'
+BUILDS: Final = {n: f'pip install "cupy-cuda{n}x[ctk]"' for n in (12, 13)}
+WHEELS: Final = {"cupy": None, "cupy-cuda11x": 11, "cupy-cuda12x": 12, "cupy-cuda13x": 13}
+"""The distributions that own the folder `cupy`, with the CUDA that each is built for."""
+TF32: Final = "tf32"
+BFLOAT16: Final = "bfloat16"
+HOLD: Final = """
+extern "C" __global__ void hold(long long nanoseconds) {
+    long long begin, now;
+    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(begin));
+    do {
+        asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
+    } while (now - begin < nanoseconds);
+}
+"""
 
 
 class CupyBackend(Backend):
@@ -22,31 +42,49 @@ class CupyBackend(Backend):
     device = "gpu"
     asynchronous = True
     ceiling_sizes = (4096, 8192)
+    _hold: Any = None
 
-    def open(self, threads: int, gpu: str | None) -> None:
+    @classmethod
+    def setup_of(cls, dtype: str, way: str | None) -> str | None:
+        """Keep TF32 apart: CuPy reads its switch once in a process."""
+        return TF32 if dtype == TF32 else None
+
+    def open(self, threads: int, setup: str | None = None) -> None:
         """Import CuPy and try a product, the first thing that needs CUDA's libraries."""
         missing = why_no_gpu()
+        installed = installed_wheels()
+        if len(installed) > 1:
+            raise BackendAbsent(
+                f"{' and '.join(installed)} overwrite each other",
+                f"pip uninstall {' '.join(installed)}; {install_for(BUILDS)}",
+            )
         if importlib.util.find_spec("cupy") is None:
             if missing:
                 raise BackendAbsent(
                     f"CuPy is not installed, and {missing[0]}",
-                    f"on a machine with an NVIDIA GPU: {INSTALL}",
+                    f"on a machine with an NVIDIA GPU: {install_for(BUILDS)}",
                 )
-            raise BackendAbsent("CuPy is not installed", INSTALL)
-        os.environ["CUPY_TF32"] = "0"  # read at import; float32 means float32
+            raise BackendAbsent("CuPy is not installed", install_for(BUILDS))
+        os.environ["CUPY_TF32"] = "1" if setup == TF32 else "0"  # float32 means float32
         try:
             import cupy
         except ImportError as error:
-            raise BackendAbsent(f"CuPy does not import: {_first_line(error)}", INSTALL) from error
+            raise BackendAbsent(
+                f"CuPy does not import: {_first_line(error)}", install_for(BUILDS)
+            ) from error
         if missing:
             raise BackendAbsent(*missing)
+        for wheel in installed:
+            if WHEELS[wheel] is not None:
+                other = {n: f"pip uninstall {wheel}; {BUILDS[n]}" for n in BUILDS}
+                require_cuda(wheel, str(WHEELS[wheel]), other)
         runtime = cupy.cuda.runtime
         try:
             found = runtime.getDeviceCount()
         except runtime.CUDARuntimeError as error:
             raise BackendAbsent(
                 f"CUDA does not start: {_first_line(error)}",
-                f"update the NVIDIA driver, or choose the CuPy for its CUDA: {INSTALL}",
+                f"update the NVIDIA driver, or choose the CuPy for its CUDA: {install_for(BUILDS)}",
             ) from error
         if found == 0:
             raise BackendAbsent(
@@ -61,8 +99,10 @@ class CupyBackend(Backend):
             # CuPy opens some of them itself and says so in a RuntimeError.
             if isinstance(error, RuntimeError) and "failed to load" not in str(error):
                 raise
+            own = next((WHEELS[wheel] for wheel in installed), None)
             raise BackendAbsent(
-                f"CUDA's libraries are missing: {_first_line(error)}", INSTALL
+                f"CUDA's libraries are missing: {_first_line(error)}",
+                BUILDS[own] if own in BUILDS else install_for(BUILDS),
             ) from error
         self.namespace = cupy
 
@@ -72,9 +112,7 @@ class CupyBackend(Backend):
         properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
         return {
             "version": cupy.__version__,
-            "distribution": next(
-                (d for d in importlib.metadata.packages_distributions().get("cupy", [])), None
-            ),
+            "distribution": next(iter(installed_wheels()), None),
             "cuda_runtime": cupy.cuda.runtime.runtimeGetVersion(),
             "cuda_driver": cupy.cuda.runtime.driverGetVersion(),
             "gpu": properties["name"].decode(),
@@ -86,11 +124,10 @@ class CupyBackend(Backend):
         }
 
     def unsupported(self, dtype: str) -> str | None:
-        """Refuse what CuPy has no type or no switch at run time for."""
-        return {
-            "bfloat16": "CuPy has no bfloat16 arrays of its own",
-            "tf32": "CuPy reads CUPY_TF32 once per process, and this one computes float32",
-        }.get(dtype)
+        """Refuse bfloat16 where the type is missing that CuPy 14 takes from another package."""
+        if dtype != BFLOAT16 or importlib.util.find_spec("ml_dtypes"):
+            return None
+        return "CuPy's bfloat16 needs ml_dtypes: pip install ml_dtypes"
 
     def to_device(self, array: HostArray) -> Any:
         """Copy to the device."""
@@ -117,9 +154,11 @@ class CupyBackend(Backend):
     def gemm(self, n: int, dtype: str) -> Call:
         """Multiply Gaussian matrices into a buffer."""
         cupy = self.namespace
-        a, b = (cupy.random.standard_normal((n, n), dtype="float32").astype(dtype) for _ in "ab")
+        a, b = (
+            cupy.random.standard_normal((n, n), dtype="float32").astype(_dtype(dtype)) for _ in "ab"
+        )
         product = cupy.empty_like(a)
-        return lambda: cupy.matmul(a, b, out=product)
+        return lambda: cupy.dot(a, b, out=product)
 
     def copy(self, length: int) -> Call:
         """Copy between two touched buffers."""
@@ -145,12 +184,19 @@ class CupyBackend(Backend):
         """Return the seconds between two events."""
         return float(self.namespace.cuda.get_elapsed_time(start, stop)) / 1000
 
+    def hold(self, seconds: float) -> None:
+        """Let a kernel wait on the current stream, by the GPU's own clock."""
+        if self._hold is None:
+            self._hold = self.namespace.RawKernel(HOLD, "hold")
+        self._hold((1,), (1,), (int(seconds * 1e9),))
+
     def state(self) -> DeviceState:
         """Ask the driver."""
-        cupy = self.namespace
-        raw = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["uuid"]
-        text = raw.hex()
-        return clock_state("-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:32])))
+        return clock_state(self.namespace.cuda.Device().pci_bus_id)
+
+    def energy(self) -> float:
+        """Ask the driver."""
+        return energy_joules(self.namespace.cuda.Device().pci_bus_id)
 
     def reset_peak(self) -> None:
         """Empty the pool: what it holds afterwards is what the call needed."""
@@ -173,7 +219,26 @@ class CupyBackend(Backend):
     def _mapped(self, array: HostArray) -> Any:
         import numpy  # CuPy's own dependency
 
-        return numpy.frombuffer(array.data, dtype=array.dtype).reshape(array.shape)
+        return numpy.frombuffer(array.data, dtype=_dtype(array.dtype)).reshape(array.shape)
+
+
+def installed_wheels() -> list[str]:
+    """Return the distributions of CuPy that are installed; more than one is a broken CuPy."""
+    found = []
+    for name in WHEELS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            importlib.metadata.version(name)
+            found.append(name)
+    return found
+
+
+def _dtype(name: str) -> Any:
+    """Return what NumPy and CuPy call the type; bfloat16 is not NumPy's own."""
+    if name != BFLOAT16:
+        return name
+    import ml_dtypes
+
+    return ml_dtypes.bfloat16
 
 
 def _first_line(error: BaseException) -> str:

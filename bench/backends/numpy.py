@@ -4,6 +4,7 @@ import importlib.util
 from typing import Any
 
 from bench.backends.base import Backend, loaded_threadpools
+from bench.backends.powercap import package_joules
 from bench.errors import BackendAbsent
 from bench.measuring.exchange import HostArray
 from bench.workload import Call
@@ -16,7 +17,7 @@ class NumpyBackend(Backend):
     library = "numpy"
     device = "cpu"
 
-    def open(self, threads: int, gpu: str | None) -> None:
+    def open(self, threads: int, setup: str | None = None) -> None:
         """Import NumPy; its BLAS reads the thread count from the environment."""
         if importlib.util.find_spec("numpy") is None:
             raise BackendAbsent("NumPy is not installed", "pip install numpy")
@@ -78,6 +79,10 @@ class NumpyBackend(Backend):
         numpy = self.namespace
         source, target = (numpy.ones(length // 8) for _ in range(2))
         return lambda: numpy.copyto(target, source)
+
+    def energy(self) -> float:
+        """Ask the CPU's packages."""
+        return package_joules()
 
     def _mapped(self, array: HostArray) -> Any:
         return self.namespace.frombuffer(array.data, dtype=array.dtype).reshape(array.shape)

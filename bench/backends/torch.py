@@ -1,39 +1,60 @@
-"""PyTorch on the CPU and on NVIDIA GPUs, written once over the device."""
+"""PyTorch, written once over the device: a row of its own for the CPU and for each kind of GPU.
+
+Nobody has tried the rows of ROCm, Apple's and Intel's GPUs yet; what they measure says so.
+"""
 
 import importlib.util
+import platform
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from bench.backends.base import Backend, DeviceState, loaded_threadpools
-from bench.backends.nvidia import clock_state, why_no_gpu
+from bench.backends.nvidia import (
+    NO_GPU_REMEDY,
+    clock_state,
+    energy_joules,
+    install_for,
+    require_cuda,
+    why_no_gpu,
+)
+from bench.backends.powercap import package_joules
 from bench.errors import BackendAbsent
 from bench.measuring.exchange import HostArray
 from bench.workload import Call
 
-# The index is PyTorch's own; an extra of ours cannot name it.
-CUDA_REMEDY = "pip install torch --index-url https://download.pytorch.org/whl/cu130"
+# The indices are PyTorch's own; an extra of ours cannot name them.
+INDEX: Final = "pip install torch --index-url https://download.pytorch.org/whl/"
+BUILDS: Final = {12: INDEX + "cu126", 13: INDEX + "cu130"}
+TUNED: Final = "tuned"
+CALIBRATION_CYCLES: Final = 10**6
 
 
-class TorchCpu(Backend):
-    """PyTorch on the CPU."""
+class TorchBackend(Backend):
+    """PyTorch on one device, whatever it is."""
 
-    name = "torch-cpu"
     library = "torch"
-    device = "cpu"
-    kind: ClassVar[str] = "cpu"
+    kind: ClassVar[str]
+    """PyTorch's name of the device."""
 
-    def open(self, threads: int, gpu: str | None) -> None:
+    def open(self, threads: int, setup: str | None = None) -> None:
         """Import PyTorch, set its threads and its precision."""
-        _build()
-        import torch
-
+        try:
+            import torch
+        except (ImportError, OSError) as error:
+            # On Linux CUDA's own libraries are wheels beside PyTorch: one of them may be missing.
+            raise BackendAbsent(
+                f"PyTorch does not import: {_first_line(error)}",
+                "install it anew: pip install --force-reinstall torch",
+            ) from error
         self.namespace = torch
         torch.set_num_threads(threads)
         if torch.get_num_interop_threads() != 1:  # it can be set once in a process
             torch.set_num_interop_threads(1)
         torch.set_float32_matmul_precision("highest")
         torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.benchmark = setup == TUNED
         self.target = torch.device(self.kind)
 
     def describe(self) -> dict[str, Any]:
@@ -120,61 +141,156 @@ class TorchCpu(Backend):
         return flat.reshape(array.shape)
 
 
-class TorchCuda(TorchCpu):
+class TorchCpu(TorchBackend):
+    """PyTorch on the CPU."""
+
+    name = "torch-cpu"
+    device = "cpu"
+    kind = "cpu"
+
+    def open(self, threads: int, setup: str | None = None) -> None:
+        """Say so if PyTorch is not there, then open it."""
+        build()
+        super().open(threads, setup)
+
+    def energy(self) -> float:
+        """Ask the CPU's packages."""
+        return package_joules()
+
+
+class TorchAccelerator(TorchBackend):
+    """PyTorch on a GPU behind a module with CUDA's interface, such as `torch.cuda`."""
+
+    device = "gpu"
+    asynchronous = True
+    ceiling_sizes = (4096, 8192)
+    interface: ClassVar[str]
+    """The module of PyTorch; ROCm's is called `cuda`, too."""
+    runtime: ClassVar[str]
+    """What PyTorch reaches the GPU through."""
+    look: ClassVar[str] = NO_GPU_REMEDY
+    """What to do where that sees no GPU."""
+
+    def require(self, build: Any) -> None:
+        """Raise BackendAbsent if this build of PyTorch, or this machine, has no such device."""
+        raise NotImplementedError
+
+    def open(self, threads: int, setup: str | None = None) -> None:
+        """Open a context on the first GPU that the environment shows."""
+        self.require(build())
+        super().open(threads, setup)
+        self.start()
+        if self.module.device_count() == 0:
+            raise BackendAbsent(f"{self.runtime} sees no GPU", self.look)
+        self.target = self.namespace.device(self.kind, 0)
+        self.namespace.zeros(1, device=self.target)
+
+    def start(self) -> None:
+        """Start what PyTorch reaches the GPU through, where that says more than its absence."""
+        return
+
+    @property
+    def module(self) -> Any:
+        """PyTorch's module for this kind of GPU."""
+        return getattr(self.namespace, self.interface)
+
+    def describe(self) -> dict[str, Any]:
+        """Add the GPU."""
+        properties = self.module.get_device_properties(self.target)
+        return {
+            **super().describe(),
+            "gpu": properties.name,
+            "gpu_memory_bytes": properties.total_memory,
+        }
+
+    def synchronize(self) -> None:
+        """Wait for the current stream."""
+        self.module.current_stream().synchronize()
+
+    def drain(self) -> None:
+        """Wait for the whole device."""
+        self.module.synchronize()
+
+    def record(self) -> Any:
+        """Record an event on the current stream."""
+        event = self.module.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def elapsed(self, start: Any, stop: Any) -> float:
+        """Return the seconds between two events."""
+        return float(start.elapsed_time(stop)) / 1000
+
+    def reset_peak(self) -> None:
+        """Reset the allocator's peak."""
+        self.module.reset_peak_memory_stats()
+
+    def peak_bytes(self) -> int | None:
+        """Return the allocator's peak."""
+        return int(self.module.max_memory_allocated())
+
+    def free(self) -> None:
+        """Empty the allocator's cache."""
+        self.module.empty_cache()
+
+
+class TorchCuda(TorchAccelerator):
     """PyTorch on one NVIDIA GPU."""
 
     name = "torch-cuda"
-    device = "gpu"
     kind = "cuda"
-    asynchronous = True
-    ceiling_sizes = (4096, 8192)
+    interface = "cuda"
+    runtime = "CUDA"
+    look = "check CUDA_VISIBLE_DEVICES, and nvidia-smi for the GPU's state"
+    _cycles_per_second: float | None = None
 
-    def open(self, threads: int, gpu: str | None) -> None:
-        """Import PyTorch and open a context on the GPU, unless its build tells that it cannot."""
-        build = _build()
+    @classmethod
+    def setup_of(cls, dtype: str, way: str | None) -> str | None:
+        """Keep cuDNN's tuner apart: a process keeps a plan for each shape, whoever made it."""
+        return TUNED if TUNED in (way or "").split("+") else None
+
+    def require(self, build: Any) -> None:
+        """Look at the build and the driver, before the second that importing PyTorch takes."""
         if build.hip:
             raise BackendAbsent(
-                f"this PyTorch ({build.__version__}) is built for ROCm, which nobody has tried",
-                f"on a machine with an NVIDIA GPU: {CUDA_REMEDY}",
+                f"this PyTorch ({build.__version__}) is built for ROCm: see torch-rocm",
+                f"on a machine with an NVIDIA GPU: {install_for(BUILDS)}",
             )
         missing = why_no_gpu()
         if build.cuda is None:
             reason = f"this PyTorch ({build.__version__}) is built without CUDA"
             if missing:
-                raise BackendAbsent(
-                    f"{reason}, and {missing[0]}", f"on a machine with an NVIDIA GPU: {CUDA_REMEDY}"
-                )
-            raise BackendAbsent(reason, CUDA_REMEDY)
+                remedy = f"on a machine with an NVIDIA GPU: {install_for(BUILDS)}"
+                raise BackendAbsent(f"{reason}, and {missing[0]}", remedy)
+            raise BackendAbsent(reason, install_for(BUILDS))
         if missing:
             raise BackendAbsent(*missing)
-        super().open(threads, gpu)
+        require_cuda(f"this PyTorch ({build.__version__})", build.cuda, BUILDS)
+
+    def start(self) -> None:
+        """Start CUDA: a driver that is too old says so here."""
         torch = self.namespace
         try:
             torch.cuda.init()
-            found = torch.cuda.device_count()
         except (RuntimeError, AssertionError) as error:
             raise BackendAbsent(
-                f"CUDA {torch.version.cuda} does not start: {str(error).splitlines()[0]}",
+                f"CUDA {torch.version.cuda} does not start: {_first_line(error)}",
                 "update the NVIDIA driver, or install a PyTorch built for an older CUDA",
             ) from error
-        if found == 0:
-            raise BackendAbsent(
-                "CUDA sees no GPU", "check CUDA_VISIBLE_DEVICES, and nvidia-smi for the GPU's state"
-            )
-        self.target = torch.device("cuda", 0)  # --gpu is applied through CUDA_VISIBLE_DEVICES
-        torch.cuda.set_device(self.target)
-        torch.zeros(1, device=self.target)
+        if torch.cuda.device_count():
+            built = torch.cuda.get_arch_list()
+            require_kernels(built, torch.cuda.get_device_capability(0))
 
     def describe(self) -> dict[str, Any]:
-        """Add the GPU and cuDNN."""
+        """Add cuDNN and the flags that choose its algorithms."""
         torch = self.namespace
         properties = torch.cuda.get_device_properties(self.target)
         return {
             **super().describe(),
-            "gpu": properties.name,
-            "gpu_memory_bytes": properties.total_memory,
             "gpu_multiprocessors": properties.multi_processor_count,
             "cudnn": torch.backends.cudnn.version(),
+            "cudnn_benchmark": torch.backends.cudnn.benchmark,
+            "cudnn_deterministic": torch.backends.cudnn.deterministic,
             "matmul_allow_tf32": torch.backends.cuda.matmul.allow_tf32,
         }
 
@@ -188,43 +304,115 @@ class TorchCuda(TorchCpu):
         torch.backends.cuda.matmul.allow_tf32 = dtype == "tf32"
         torch.backends.cudnn.allow_tf32 = dtype == "tf32"
 
-    def synchronize(self) -> None:
-        """Wait for the current stream."""
-        self.namespace.cuda.current_stream().synchronize()
-
-    def drain(self) -> None:
-        """Wait for the whole device."""
-        self.namespace.cuda.synchronize()
-
-    def record(self) -> Any:
-        """Record an event on the current stream."""
-        event = self.namespace.cuda.Event(enable_timing=True)
-        event.record()
-        return event
-
-    def elapsed(self, start: Any, stop: Any) -> float:
-        """Return the seconds between two events."""
-        return float(start.elapsed_time(stop)) / 1000
+    def hold(self, seconds: float) -> None:
+        """Let a kernel wait on the current stream, by the clock of its multiprocessor."""
+        sleep = self.namespace.cuda._sleep
+        if self._cycles_per_second is None:
+            sleep(CALIBRATION_CYCLES)  # the first one loads the kernel
+            start = self.record()
+            sleep(CALIBRATION_CYCLES)
+            stop = self.record()
+            self.synchronize()
+            self._cycles_per_second = CALIBRATION_CYCLES / self.elapsed(start, stop)
+        sleep(int(seconds * self._cycles_per_second))
 
     def state(self) -> DeviceState:
         """Ask the driver."""
-        return clock_state(str(self.namespace.cuda.get_device_properties(self.target).uuid))
+        return clock_state(self._uuid())
+
+    def energy(self) -> float:
+        """Ask the driver."""
+        return energy_joules(self._uuid())
+
+    def _uuid(self) -> str:
+        return str(self.namespace.cuda.get_device_properties(self.target).uuid)
+
+
+class TorchRocm(TorchAccelerator):
+    """PyTorch on one AMD GPU: HIP behind CUDA's names. Untried."""
+
+    name = "torch-rocm"
+    kind = "cuda"
+    interface = "cuda"
+    runtime = "ROCm"
+    tried = False
+
+    def require(self, build: Any) -> None:
+        """Look at the build."""
+        if not build.hip:
+            raise BackendAbsent(
+                f"this PyTorch ({build.__version__}) is not built for ROCm",
+                f"on a machine with an AMD GPU: {INDEX}rocm6.4",
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """Add the version of ROCm."""
+        return {**super().describe(), "hip": self.namespace.version.hip}
+
+
+class TorchXpu(TorchAccelerator):
+    """PyTorch on one Intel GPU. Untried."""
+
+    name = "torch-xpu"
+    kind = "xpu"
+    interface = "xpu"
+    runtime = "Intel's runtime"
+    tried = False
+
+    def require(self, build: Any) -> None:
+        """Look at the build."""
+        if not getattr(build, "xpu", None):
+            raise BackendAbsent(
+                f"this PyTorch ({build.__version__}) is not built for Intel's GPUs",
+                f"on a machine with one: {INDEX}xpu",
+            )
+
+
+class TorchMps(TorchAccelerator):
+    """PyTorch on Apple's GPU: one stream, no float64, no peak of memory. Untried."""
+
+    name = "torch-mps"
+    kind = "mps"
+    interface = "mps"
+    runtime = "Metal"
+    tried = False
+
+    def require(self, build: Any) -> None:
+        """Look at the machine: every build for it has Metal."""
+        if (sys.platform, platform.machine()) != ("darwin", "arm64"):
+            raise BackendAbsent("this is no Mac with Apple silicon", "run on one")
+
+    def describe(self) -> dict[str, Any]:
+        """Add the GPU; it shares the memory of the machine."""
+        return {
+            **TorchBackend.describe(self),
+            "gpu": f"Apple GPU ({platform.processor()})",
+            "gpu_memory_bytes": self.module.recommended_max_memory(),
+        }
+
+    def unsupported(self, dtype: str) -> str | None:
+        """Refuse float64, too."""
+        return "Metal has no float64" if dtype == "float64" else super().unsupported(dtype)
+
+    def synchronize(self) -> None:
+        """Wait for the only stream."""
+        self.module.synchronize()
 
     def reset_peak(self) -> None:
-        """Reset the allocator's peak."""
-        self.namespace.cuda.reset_peak_memory_stats()
+        """Do nothing: it counts no peak."""
+        return
 
     def peak_bytes(self) -> int | None:
-        """Return the allocator's peak."""
-        return int(self.namespace.cuda.max_memory_allocated())
-
-    def free(self) -> None:
-        """Empty the allocator's cache."""
-        self.namespace.cuda.empty_cache()
+        """Return None: it counts no peak."""
+        return None
 
 
-def _build() -> Any:
-    """Return PyTorch's own `version` module without the second that importing PyTorch takes."""
+def build() -> Any:
+    """Return PyTorch's own `version` module without the second that importing PyTorch takes.
+
+    Raises:
+        BackendAbsent: PyTorch is not installed.
+    """
     found = importlib.util.find_spec("torch")
     if found is None or found.origin is None:
         raise BackendAbsent("PyTorch is not installed", "pip install torch")
@@ -237,4 +425,27 @@ def _build() -> Any:
     return module
 
 
-BACKENDS = (TorchCpu, TorchCuda)
+def require_kernels(built: Sequence[str], capability: tuple[int, int]) -> None:
+    """Raise BackendAbsent if none of the `built` architectures runs on a GPU of this capability.
+
+    `sm_80` runs on 8.0 and 8.6, but not on 9.0; `compute_80` is translated for whatever is newer.
+    """
+    for name in built:
+        kind, _, digits = name.partition("_")
+        number = "".join(filter(str.isdigit, digits))
+        its = int(number[:-1]), int(number[-1])
+        if its <= capability and (kind == "compute" or its[0] == capability[0]):
+            return
+    if built:
+        raise BackendAbsent(
+            f"this PyTorch has no kernels for this GPU (sm_{capability[0]}{capability[1]}; it has"
+            f" {', '.join(built)})",
+            f"install one that has: {'; or '.join(BUILDS.values())}",
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+BACKENDS = (TorchCpu, TorchCuda, TorchRocm, TorchXpu, TorchMps)

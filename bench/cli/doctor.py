@@ -42,6 +42,7 @@ def command(as_json: bool, color: str, quiet: bool, verbose: bool) -> int:
         if p.absent is None
         else fitness.Finding("warning", p.backend, p.absent[0], p.absent[1])
         for p in probes.values()
+        if p.absent is None or backends()[p.backend].tried
     ]
     if quiet:
         findings = [f for f in findings if f.level != "ok"]

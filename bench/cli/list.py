@@ -35,6 +35,7 @@ def command(as_json: bool, color: str, quiet: bool, verbose: bool) -> None:
 
 
 def _as_json(suites: Any, workloads: Any, probes: Any) -> dict[str, Any]:
+    from bench.backends import backends
     from bench.workload import DTYPES, PRESETS
 
     return {
@@ -63,6 +64,7 @@ def _as_json(suites: Any, workloads: Any, probes: Any) -> dict[str, Any]:
             {
                 "name": p.backend,
                 "available": p.absent is None,
+                "tried": backends()[p.backend].tried,
                 "reason": p.absent[0] if p.absent else None,
                 "remedy": p.absent[1] if p.absent else None,
                 "description": p.description,
@@ -74,6 +76,7 @@ def _as_json(suites: Any, workloads: Any, probes: Any) -> dict[str, Any]:
 
 
 def _as_text(suites: Any, workloads: Any, probes: Any, color: bool, verbose: bool) -> str:
+    from bench.backends import backends
     from bench.running.plan import PRESET
     from bench.text import align
     from bench.workload import PRESETS
@@ -119,7 +122,7 @@ def _as_text(suites: Any, workloads: Any, probes: Any, color: bool, verbose: boo
             ["backend", "state", "details"],
             [
                 [
-                    p.backend,
+                    p.backend if backends()[p.backend].tried else f"{p.backend} (untried)",
                     state,
                     f"{p.absent[0]}. To mend it: {p.absent[1]}"
                     if p.absent

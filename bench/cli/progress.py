@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bench.backends import backends
 from bench.cli import color_of
 from bench.results.schema import BlockLine, OutcomeLine
 from bench.running.execute import BlockStarted, Event, Note, Working
@@ -43,7 +44,8 @@ def _introduction(session: "Session") -> list[str]:
         f" {duration(session.expected_seconds)}"
     ]
     for probe in session.probes.values():
-        if probe.absent is not None and not session.request.backends:
+        named = session.request.backends
+        if probe.absent is not None and not named and backends()[probe.backend].tried:
             lines.append(f"{probe.backend} is skipped: {probe.absent[0]}; {probe.absent[1]}")
     return lines
 

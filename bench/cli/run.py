@@ -75,7 +75,21 @@ class Dimension(Numbers):
     metavar="NAME",
     help="Where (repeatable). Default: every available one.",
 )
-@click.option("--gpu", metavar="INDEX|UUID", help="Which GPU. Default: the first.")
+@click.option(
+    "--gpu",
+    metavar="INDEX,...|UUID|all",
+    help="Which GPUs, as nvidia-smi names them; several get rows of their own. Default: the first.",
+)
+@click.option(
+    "--cache",
+    default="hot",
+    show_default=True,
+    metavar="NAME",
+    help="hot, cold (caches emptied before each call) or both.",
+)
+@click.option(
+    "--energy", is_flag=True, help="Measure the energy of each case as well: 5 s more a block."
+)
 @click.option(
     "--dtype",
     "dtypes",

@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bench.backends.base import Backend, DeviceState
+from bench.backends.base import Backend, DeviceState, Unknown
 from bench.errors import CaseError
+from bench.measuring.energy import joules_per_call
 from bench.measuring.exchange import read_arrays
 from bench.measuring.interference import Counters, disturbances
 from bench.measuring.memory import PeakMemory, release
 from bench.measuring.sampling import (
     HUGE_CALL_SECONDS,
+    MIN_WARMUP_CALLS,
     Budget,
     Clock,
+    ColdStopwatch,
     Stopwatch,
     choose_calls,
     choose_visits,
@@ -34,6 +37,10 @@ SINGLE_CALLS: Final = 20
 SINGLE_SECONDS: Final = 0.1
 TRANSFERS: Final = 5
 LAUNCH_BOUND_SHARE: Final = 0.8
+HOLD_SECONDS: Final = 20e-6
+LONGEST_HOLD_SECONDS: Final = 0.02
+FLUSHED_BYTES: Final = 256 * 2**20
+"""More than twice the last cache of a GPU, and than the share of one CPU core."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,9 @@ class Order:
     cores: int
     error_factor: float = 1.0
     calls_per_sample: int | None = None
+    cold: bool = False
+    """Whether caches are emptied before each call."""
+    energy: bool = False
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Order":
@@ -91,7 +101,7 @@ class Measuring:
         self.backend = backend
         self.prepare = prepare
         self.order = order
-        self.notes: list[str] = []
+        self.notes: list[str] = [] if backend.tried else ["untried"]
         self.canary = Stopwatch(backend, canary, clock)
         backend.use(order.dtype)
         self.first = _first_call(backend, prepare, order, clock)
@@ -101,10 +111,11 @@ class Measuring:
             bytes(memoryview(array.data)[:: mmap.PAGESIZE])
         least = sum(memoryview(array.data).nbytes for array in self.host_inputs)
         since = self._look()
+        self.flush = backend.copy(FLUSHED_BYTES // 2) if order.cold else None
         with PeakMemory(backend, least) as self.peak:
             inputs = [backend.to_device(array) for array in self.host_inputs]
             call = prepare(backend.namespace, order.dims, *inputs)
-            self.stopwatch = Stopwatch(backend, call, clock)
+            self.stopwatch = self._stopwatch(call, clock)
             once = self.stopwatch.sample(1)
         self.timed: list[float] = []
         self.since: Sight | None = None
@@ -164,11 +175,13 @@ class Measuring:
             self.error = max(self.error, self._verify())
         found: dict[str, Any] = {}
         with _collector_off():
-            if self.calls > 1:
+            if self.calls > 1 or self.order.cold:
                 self._wake()
                 found["host_seconds"] = _single_calls(self.stopwatch)
             if self.backend.asynchronous:
                 found.update(self._time_device(found.get("host_seconds", self.timed)[0]))
+            if self.order.energy:
+                found.update(self._use_energy())
         return {
             **found,
             "relative_error": self.error,
@@ -176,14 +189,34 @@ class Measuring:
             "notes": self.notes,
         }
 
+    def _stopwatch(self, call: Call, clock: Clock) -> Stopwatch:
+        if self.flush is None:
+            return Stopwatch(self.backend, call, clock)
+        return ColdStopwatch(self.backend, call, clock, flush=self.flush)
+
+    def _use_energy(self) -> dict[str, Any]:
+        try:
+            used = joules_per_call(self.stopwatch, self.calls, self.stopwatch.clock)
+        except Unknown as unknown:
+            return {"unknown_at_last": {"energy_joules": str(unknown)}}
+        return {"energy_joules": used}
+
     def _warm_up(self) -> None:
         watch, order = self.stopwatch, self.order
         before = watch.calls
+        if order.cold:  # shows work that nobody waits for, as cold samples do not
+            for _ in range(MIN_WARMUP_CALLS):
+                watch.single()
         warmed = warm_up(watch, order.budget)
         watch.require_drained()
-        self.calls = order.calls_per_sample or choose_calls(warmed.estimate)
+        self.calls = order.calls_per_sample or min(choose_calls(warmed.estimate), watch.most_calls)
         self.warmup_calls = watch.calls - before
-        self.visits = choose_visits(warmed.estimate * self.calls, order.budget)
+        lasts = warmed.estimate * self.calls
+        if order.cold:  # a sample takes longer than what it tells
+            begin = watch.clock()
+            watch.sample(self.calls)
+            lasts = watch.clock() - begin
+        self.visits = choose_visits(lasts, order.budget)
         if order.calls_per_sample is None and not _is_linear(watch, self.calls):
             self.notes.append("nonlinear")
         if not warmed.steady:
@@ -199,7 +232,8 @@ class Measuring:
 
     def _verify(self) -> float:
         error = relative_error(self.backend, self.stopwatch.output, self.order.reference)
-        require_right(error, self.order.dtype, self.order.error_factor)
+        limit = self.order.reference.limit(self.order.dtype, self.order.error_factor)
+        require_right(error, self.order.dtype, limit)
         return error
 
     def _look(self) -> Sight:
@@ -221,15 +255,21 @@ class Measuring:
     def _time_device(self, alone: float) -> dict[str, list[float]]:
         """Return what only an asynchronous device has: its own clock, launches and transfers."""
         backend, watch = self.backend, self.stopwatch
-        launches, intervals, round_trips = [], [], []
-        for _ in range(SINGLE_CALLS if alone < SINGLE_SECONDS else 1):
+        launches: list[float] = []
+        intervals, round_trips = [], []
+        short = alone < SINGLE_SECONDS
+        for _ in range(SINGLE_CALLS if short else 1):
+            if short:
+                # The device is busy until all is launched: no launch lies between the events.
+                longest = 2 * max(launches, default=0.0) + HOLD_SECONDS
+                backend.hold(min(longest, LONGEST_HOLD_SECONDS))
             start, begin = backend.record(), watch.clock()
             watch.call()
             launches.append(watch.clock() - begin)
             stop = backend.record()
             backend.synchronize()
             intervals.append(backend.elapsed(start, stop))
-        # Not by the events: around a single call they include its launch.
+        # Not by the events, which hold no launch.
         if statistics.median(launches) >= LAUNCH_BOUND_SHARE * statistics.median(self.timed):
             self.notes.append("launch_bound")
         for _ in range(TRANSFERS if alone < HUGE_CALL_SECONDS else 1):
@@ -279,9 +319,9 @@ def _is_linear(stopwatch: Stopwatch, calls: int) -> bool:
 def _single_calls(stopwatch: Stopwatch) -> list[float]:
     """Time calls one by one, each synchronised: what a caller waits for."""
     begin = stopwatch.clock()
-    times = [stopwatch.sample(1)]
+    times = [stopwatch.single()]
     while len(times) < SINGLE_CALLS and stopwatch.clock() - begin < SINGLE_SECONDS:
-        times.append(stopwatch.sample(1))
+        times.append(stopwatch.single())
     return times
 
 

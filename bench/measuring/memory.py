@@ -20,9 +20,11 @@ class PeakMemory:
         self.bytes: int | None = None
         self.unknown: str | None = None
         self._base: int | None = None
+        self._held: int | None = None
 
     def __enter__(self) -> "PeakMemory":
         self.backend.reset_peak()
+        self._held = self.backend.peak_bytes()  # by other cases that are under way
         release()
         with contextlib.suppress(OSError):
             (PROCESS / "clear_refs").write_text("5")  # resets the peak of resident memory
@@ -35,8 +37,12 @@ class PeakMemory:
         _error: BaseException | None,
         _at: TracebackType | None,
     ) -> None:
-        self.bytes = self.backend.peak_bytes()
-        if self.bytes is not None:
+        device_peak = self.backend.peak_bytes()
+        if device_peak is not None:
+            self.bytes = device_peak - (self._held or 0)
+            return
+        if self.backend.device != "cpu":
+            self.unknown = f"{self.backend.name} counts no peak of its device's memory"
             return
         peak = _status("VmHWM")
         if self._base is None or peak is None:

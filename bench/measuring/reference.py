@@ -60,7 +60,8 @@ def draw(
         reference = Reference("sampled", str(path), check.axis)
     else:
         expected = _reference(numpy, parts, dims, exact)
-        reference = Reference("full", str(path))
+        own_error = _own_error(numpy, parts, dims, exact, expected) if parts.is_network else None
+        reference = Reference("full", str(path), own_error=own_error)
     total += write_arrays(path, [_host(numpy, array) for array in expected])
     return Drawn(str(folder / "inputs"), str(folder / "decoy"), reference, digest, total)
 
@@ -84,6 +85,23 @@ def _reference(numpy: Any, phase: Phase, dims: Dims, inputs: list[Any]) -> list[
         output = prepare(numpy, dims, *inputs)()
     outputs = output if isinstance(output, (tuple, list)) else (output,)
     return [numpy.asarray(array, "float64") for array in outputs]
+
+
+def _own_error(
+    numpy: Any, phase: Phase, dims: Dims, exact: list[Any], expected: list[Any]
+) -> float:
+    """Return the error of the array version in float32: what that type itself can reach."""
+    prepare = phase.implementation("numpy")
+    if prepare is None:
+        raise CaseError("failed", "a network is verified by its version for NumPy, and has none")
+    inputs = [value.astype("float32") if value.dtype.kind == "f" else value for value in exact]
+    output = prepare(numpy, dims, *inputs)()
+    outputs = output if isinstance(output, (tuple, list)) else (output,)
+    wrong = whole = 0.0
+    for got, right in zip(outputs, expected, strict=True):
+        wrong += float(((got - right) ** 2).sum())
+        whole += float((right**2).sum())
+    return float(numpy.sqrt(wrong / whole)) if whole else 0.0
 
 
 def _entropy(seed: int, workload: Workload, dims: Dims, role: str) -> int:

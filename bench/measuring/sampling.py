@@ -22,6 +22,7 @@ MIN_WARMUP_CALLS: Final = 3
 WINDOW: Final = 5  # samples per window of the steadiness test
 DRAIN_SHARE: Final = 0.05
 DRAIN_SECONDS: Final = 20e-6
+EVENT_SECONDS: Final = 0.5e-6  # what CUDA's events resolve, by the manual of cudaEventElapsedTime
 MOST_SAMPLES: Final = 400
 
 Clock = Callable[[], float]
@@ -49,6 +50,8 @@ class Stopwatch:
     output: object = None
     worked: float = 0.0
     calls: int = 0
+    most_calls: int = 2**30
+    """Calls that a sample may have."""
     _drains: list[tuple[float, float]] = field(default_factory=list)
 
     def sample(self, calls: int) -> float:
@@ -68,6 +71,10 @@ class Stopwatch:
         self.calls += calls
         return (stop - start) / calls
 
+    def single(self) -> float:
+        """Return the seconds of one call as its caller sees it, synchronised."""
+        return self.sample(1)
+
     def require_drained(self) -> None:
         """Raise CaseError if work was still running after the synchronisation, as a rule.
 
@@ -81,6 +88,43 @@ class Stopwatch:
                 f"the device worked on for {drain * 1e3:.3g} ms after the timed {timed * 1e3:.3g}"
                 " ms: the call launches work that synchronising its stream does not wait for",
             )
+
+
+@dataclass
+class ColdStopwatch(Stopwatch):
+    """Times single calls, each after `flush` has filled the caches with something else.
+
+    On a GPU the flush is still running while the call is launched, and the device's own clock
+    times what follows it: what is timed holds neither the flush nor the launch.
+    """
+
+    most_calls: int = 1
+    flush: Call = lambda: None
+
+    def sample(self, calls: int) -> float:
+        """Return the mean of so many cold calls."""
+        return statistics.fmean(self._one(self.backend.asynchronous) for _ in range(calls))
+
+    def single(self) -> float:
+        """Time one cold call by the host's clock, whatever the device."""
+        return self._one(by_device=False)
+
+    def _one(self, by_device: bool) -> float:
+        backend, clock = self.backend, self.clock
+        self.flush()
+        if not by_device:
+            backend.synchronize()
+        mark, start = backend.record() if by_device else None, clock()
+        self.output = self.call()
+        end = backend.record() if by_device else None
+        backend.synchronize()
+        stop = clock()
+        if not by_device and backend.asynchronous:  # the flush would hide what nobody waits for
+            backend.drain()
+            self._drains.append((stop - start, clock() - stop))
+        self.worked += stop - start
+        self.calls += 1
+        return max(backend.elapsed(mark, end), EVENT_SECONDS) if by_device else stop - start
 
 
 @dataclass(frozen=True)
@@ -102,7 +146,8 @@ def warm_up(stopwatch: Stopwatch, budget: Budget) -> WarmUp:
         estimate = statistics.median(recent[-WINDOW:])
         if estimate >= HUGE_CALL_SECONDS:
             return WarmUp(estimate, steady=True)
-        if recent[-1] * calls < MIN_SAMPLE_SECONDS / 2 and elapsed < budget.warmup_cap_seconds:
+        short = recent[-1] * calls < MIN_SAMPLE_SECONDS / 2 and 2 * calls <= stopwatch.most_calls
+        if short and elapsed < budget.warmup_cap_seconds:
             calls *= 2
             recent.clear()
             continue

@@ -36,6 +36,9 @@ Status = Literal[
     "crashed",
     "failed",
 ]
+COLD: Final = "cache=cold"
+"""The part of a variant that says that caches were emptied before each call."""
+
 Positive = Annotated[float, Meta(gt=0, le=1e12)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
@@ -80,6 +83,8 @@ class CaseLine(Line, tag="case"):
     device: str
     batch: Count | None = None
     variant: str | None = None
+    gpu: Count | None = None
+    """The index of the GPU, as nvidia-smi counts; null: the one that CUDA chose."""
     model: str | None = None
     flops: Count | None = None
     bytes_moved: Count | None = None
@@ -99,6 +104,11 @@ class CaseLine(Line, tag="case"):
         ways = [name for name in (self.variant or "").split("+") if name and "=" not in name]
         return "+".join(ways) or None
 
+    @property
+    def is_cold(self) -> bool:
+        """Whether the caches are emptied before each call."""
+        return COLD in (self.variant or "").split("+")
+
 
 class Block(Struct, kw_only=True):
     """What one fresh process measured for one case. Times are seconds of one call."""
@@ -114,6 +124,8 @@ class Block(Struct, kw_only=True):
     end_to_end_seconds: list[Positive] = field(default_factory=list)
     relative_error: Annotated[float, Meta(ge=0)] | None = None
     peak_bytes: Count | None = None
+    energy_joules: Positive | None = None
+    """What one call used, the device's idle power included."""
     worked_seconds: Annotated[float, Meta(ge=0)] = 0.0
     """Time spent in warm-up and timed calls."""
     visits: list[Count] = field(default_factory=list)
@@ -182,6 +194,9 @@ class WorkerLine(Line, tag="worker"):
     """Readings in seconds, at the start and at the end of the block."""
     layout: dict[str, int]
     """What was randomised in this process: the hash seed, the padding of the environment."""
+    gpu: Count | None = None
+    setup: str | None = None
+    """What the process was opened with for good, such as cuDNN's tuner."""
     peaks: dict[str, float] = field(default_factory=dict)
     """The best rates of the device as this worker measured them, in the block that did: FLOP/s by
     dtype, `bytes` per second of its memory, and `call`, the seconds of a call that does next to
@@ -214,6 +229,7 @@ class Measurement(Line, tag="measurement"):
     size: str = ""
     batch: Count | None = None
     variant: str | None = None
+    gpu: Count | None = None
     model: str | None = None
     reason: str | None = None
     flops: Count | None = None

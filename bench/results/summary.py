@@ -1,6 +1,7 @@
 """From blocks to measurements: what follows from the raw samples of all cases together."""
 
 from collections.abc import Iterable, Sequence
+from statistics import median
 from typing import Any
 
 from bench.results.intervals import Center, intervals
@@ -16,7 +17,7 @@ UNKNOWN = {
     "bytes_moved": "the workload does not tell",
     "relative_error": "not verified",
     "peak_bytes": "not told by the process's memory counters",
-    "energy_joules": "no energy counter is read yet",
+    "energy_joules": "not asked for: --energy measures it",
 }
 """Why a field of a case that was measured is null."""
 
@@ -40,7 +41,7 @@ def summarise(
         if case.key in by_case and case.key not in ends and case.skipped is None
     }
     # Backends differ in how far they follow the machine: each lends to its own cases only.
-    places = {case.key: (case.backend, case.threads) for case in cases}
+    places = {case.key: (case.backend, case.threads, case.gpu) for case in cases}
     centers: dict[str, dict[tuple[str, str], Center]] = {}
     for metric in Measurement.metrics:
         samples = _samples(ok, metric)
@@ -103,6 +104,8 @@ def _measurement(
     measurement.peak_bytes = max(
         (line.peak_bytes for line in lines if line.peak_bytes is not None), default=None
     )
+    used = [line.energy_joules for line in lines if line.energy_joules is not None]
+    measurement.energy_joules = median(used) if used else None
     for metric, found in centers.items():
         if case.key in found:
             setattr(measurement, metric, _interval(found[case.key], lines, metric))

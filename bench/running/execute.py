@@ -20,7 +20,7 @@ from bench.measuring.sampling import Budget, relative_half_width
 from bench.results.schema import BlockLine, CaseLine, OutcomeLine, Status, WorkerLine
 from bench.running.inputs import Inputs, work_of
 from bench.running.plan import RunRequest
-from bench.running.seats import Seats, seat_of
+from bench.running.seats import Seat, Seats, seat_of
 from bench.running.worker_process import WorkerProcess
 from bench.suites import Suite
 from bench.workload import Workload
@@ -119,6 +119,7 @@ class Execution:
         workloads: Mapping[str, Workload],
         cores: int,
         progress: Progress | None = None,
+        gpus: Mapping[int, str] | None = None,
     ) -> None:
         self.request = request
         self.suites = suites
@@ -128,7 +129,7 @@ class Execution:
         self.unreached: str | None = None
         self.rng = random.Random(request.seed)
         self.groups = _groups(cases)
-        self._seats = Seats(request, self.rng)
+        self._seats = Seats(request, self.rng, gpus)
         self._inputs = Inputs(request, cores, self.rng)
         self._deadline = (
             time.monotonic() + 60 * request.minutes if request.minutes is not None else None
@@ -170,8 +171,11 @@ class Execution:
         if not groups:
             return
         cases = [case for group in groups for case in group]
-        seats = sorted({seat_of(case) for case in cases})
-        for problem in self._seats.take(seats, {case.dtype for case in cases}):
+        seats: dict[Seat, list[str]] = {}
+        for case in sorted(cases, key=lambda case: (str(seat_of(case)), case.dtype)):
+            dtypes = seats.setdefault(seat_of(case), [])
+            dtypes += [case.dtype] if case.dtype not in dtypes else []
+        for problem in self._seats.take(seats):
             yield Note(problem)
         yield BlockStarted(block, self.blocks)
         self.rng.shuffle(groups)
@@ -242,6 +246,8 @@ class Execution:
             "cores": self.cores,
             "error_factor": self.workloads[case.workload].phases[case.phase].error_factor,
             "calls_per_sample": self.progress.calls_per_sample(case.key),
+            "cold": case.is_cold,
+            "energy": self.request.energy,
         }
         seat = seat_of(case)
         worker = self._seats.worker(seat)
@@ -300,7 +306,7 @@ class Execution:
 
     def _finish(self, one: Begun, block: int) -> BlockLine | OutcomeLine:
         try:
-            reply = {**one.reply, **self._ask(one, "finish")}
+            reply = {"energy_joules": None, **one.reply, **self._ask(one, "finish")}
             parts = self.workloads[one.case.workload].phases[one.case.phase]
             shortcut = parts.shortcut(one.case.sizes) if parts.shortcut else 1.0
             self._seats.require_plausible(one.case, statistics.median(one.samples), shortcut)
@@ -323,6 +329,7 @@ class Execution:
             device_seconds=reply.get("device_seconds", []),
             end_to_end_seconds=reply.get("end_to_end_seconds", []),
             notes=notes,
+            unknown={**one.reply["unknown"], **reply.get("unknown_at_last", {})},
             **{name: reply[name] for name in _AS_REPLIED},
         )
         width = relative_half_width(line.quiet_seconds())
@@ -352,8 +359,8 @@ _AS_REPLIED: Final = (
     "first_call_seconds",
     "relative_error",
     "peak_bytes",
+    "energy_joules",
     "worked_seconds",
-    "unknown",
 )
 
 

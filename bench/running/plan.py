@@ -3,7 +3,7 @@
 import difflib
 import fnmatch
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from bench.backends import backends
 from bench.errors import RequestError
 from bench.measuring.sampling import Budget
 from bench.names import choose
-from bench.results.schema import CaseLine, Layers
+from bench.results.schema import COLD, CaseLine, Layers
 from bench.running.probe import Probe
 from bench.suites import Suite
 from bench.workload import DTYPES, ITEM_BYTES, PRESETS, Phase, Size, Workload
@@ -35,6 +35,11 @@ PRESET: Final[Mapping[str, Preset]] = {
 }
 
 
+CACHES: Final[Mapping[str, Sequence[str | None]]] = {
+    "hot": (None,),
+    "cold": (COLD,),
+    "both": (None, COLD),
+}
 LEAST_VISITS: Final = 4
 """Of a case in a block: below it the quieter half of them is no choice."""
 
@@ -46,6 +51,8 @@ class RunRequest:
     suites: Sequence[str]
     backends: Sequence[str] = ()
     gpu: str | None = None
+    cache: str = "hot"
+    energy: bool = False
     dtypes: Sequence[str] = ("float32",)
     preset: str = "standard"
     minutes: float | None = None
@@ -106,8 +113,11 @@ def make_plan(
     workloads: Mapping[str, Workload],
     probes: Mapping[str, Probe],
     cores: int,
+    gpus: Sequence[int] = (),
 ) -> list[CaseLine]:
     """Return every case of the run, with a reason where one is not going to be measured.
+
+    `gpus` are the indices that were asked for; of several each has rows of its own.
 
     Raises:
         RequestError: A name is unknown, a size impossible, or nothing is left to measure.
@@ -115,6 +125,7 @@ def make_plan(
     chosen_backends = _choose_backends(request, probes)
     choose("dtype", request.dtypes, DTYPES)
     choose("preset", [request.preset], PRESETS)
+    choose("cache", [request.cache], CACHES)
     _check_threads(request.threads, cores)
     chosen = choose_suites(request.suites, suites)
     cases: dict[tuple[str, str], CaseLine] = {}
@@ -129,14 +140,13 @@ def make_plan(
                 refused.append(f"{workload.name}: {error}")
                 continue
             for size, phase, dtype, backend in itertools.product(
-                sizes, _phases(request, suite, workload), request.dtypes, chosen_backends
+                sizes,
+                _phases(request, suite, workload),
+                suite.dtypes or request.dtypes,
+                _backends_of(suite, chosen_backends),
             ):
-                for threads, way in itertools.product(
-                    _threads_of(backend, request.threads, cores),
-                    _ways(request, workload.phases[phase], backend),
-                ):
-                    variant = _variant(way, backend, threads, cores)
-                    case = _case(suite, workload, size, phase, dtype, backend, threads, variant)
+                for place in _places(request, workload.phases[phase], backend, cores, gpus):
+                    case = _case(suite, workload, size, phase, dtype, place)
                     if _wanted(case.id, request.only):
                         case.skipped = _why_skipped(workload, case, probes)
                         cases.setdefault(case.key, case)
@@ -153,7 +163,9 @@ def _choose_backends(request: RunRequest, probes: Mapping[str, Probe]) -> list[s
         if absent is not None:
             reason, remedy = absent
             raise RequestError(f"--backend {name}: {reason}; {remedy}")
-    return list(dict.fromkeys(request.backends)) or list(known)
+    if request.backends:
+        return list(dict.fromkeys(request.backends))
+    return [name for name, kind in known.items() if kind.tried or probes[name].absent is None]
 
 
 def _check_threads(threads: Sequence[int], cores: int) -> None:
@@ -164,8 +176,8 @@ def _check_threads(threads: Sequence[int], cores: int) -> None:
             )
 
 
-def _threads_of(backend: str, threads: Sequence[int], cores: int) -> Sequence[int]:
-    return threads or (cores,) if backends()[backend].device == "cpu" else (cores,)
+def _backends_of(suite: Suite, chosen: Sequence[str]) -> list[str]:
+    return [name for name in chosen if backends()[name].device in suite.devices]
 
 
 def _is_reached(request: RunRequest, preset: str) -> bool:
@@ -181,15 +193,34 @@ def _phases(request: RunRequest, suite: Suite, workload: Workload) -> list[str]:
     ]
 
 
-def _ways(request: RunRequest, phase: Phase, backend: str) -> list[str | None]:
-    """Return the plain way to use the library and, beyond the quick preset, the others."""
+@dataclass(frozen=True)
+class Place:
+    """Where and how a case runs: a backend, and what is not its plain way."""
+
+    backend: str
+    threads: int
+    gpu: int | None
+    variant: str | None
+
+
+def _places(
+    request: RunRequest, phase: Phase, backend: str, cores: int, gpus: Sequence[int]
+) -> Iterator[Place]:
+    """Yield every place of a backend: its ways, thread counts or GPUs, caches hot and cold."""
+    on_cpu = backends()[backend].device == "cpu"
     others = [name for name in phase.variants if phase.implementation(backend, name)]
-    return [None, *(others if _is_reached(request, "standard") else [])]
-
-
-def _variant(way: str | None, backend: str, threads: int, cores: int) -> str | None:
-    few = threads != cores and backends()[backend].device == "cpu"
-    return "+".join(filter(None, [way, f"threads={threads}" if few else None])) or None
+    ways = [None, *(others if _is_reached(request, "standard") else [])]
+    counts = (request.threads or (cores,)) if on_cpu else (cores,)
+    devices: Sequence[int | None] = (None,) if on_cpu or not gpus else gpus
+    caches: Sequence[str | None] = CACHES[request.cache]
+    for threads, gpu, way, cache in itertools.product(counts, devices, ways, caches):
+        parts = [
+            way,
+            f"threads={threads}" if threads != cores else None,
+            f"gpu={gpu}" if gpu is not None and len(gpus) > 1 else None,
+            cache,
+        ]
+        yield Place(backend, threads, gpu, "+".join(filter(None, parts)) or None)
 
 
 def _wanted(case_id: str, globs: Sequence[str]) -> bool:
@@ -237,15 +268,13 @@ def _case(
     size: Size,
     phase: str,
     dtype: str,
-    backend: str,
-    threads: int,
-    variant: str | None,
+    place: Place,
 ) -> CaseLine:
     parts = workload.phases[phase]
-    place = f"{backend}+{variant}" if variant else backend
+    where = f"{place.backend}+{place.variant}" if place.variant else place.backend
     moved = parts.bytes_moved(size.dims, ITEM_BYTES[dtype]) if parts.bytes_moved else None
     return CaseLine(
-        id=f"{workload.name}/{size.label}/{phase}/{dtype}/{place}",
+        id=f"{workload.name}/{size.label}/{phase}/{dtype}/{where}",
         suite=suite.name,
         workload=workload.name,
         workload_version=workload.version,
@@ -254,10 +283,11 @@ def _case(
         batch=size.dims.get("batch"),
         phase=phase,
         dtype=dtype,
-        backend=backend,
-        variant=variant,
-        threads=threads,
-        device=backends()[backend].device,
+        backend=place.backend,
+        variant=place.variant,
+        gpu=place.gpu,
+        threads=place.threads,
+        device=backends()[place.backend].device,
         flops=parts.flops(size.dims) if parts.flops else None,
         bytes_moved=moved,
         networks={
@@ -286,6 +316,11 @@ def _why_empty(
     if request.sizes and refused:
         return f"--size fits no workload of the suite ({'; '.join(refused)})"
     names = ", ".join(suite.name for suite in suites)
+    kinds = {backends()[name].device for name in request.backends}
+    if request.backends and not any(kinds & set(suite.devices) for suite in suites):
+        return (
+            f"suite {names} is about a {suites[0].devices[0].upper()}; name a backend that has one"
+        )
     if request.only:
         ids = [
             f"{w.name}/{size.label}"

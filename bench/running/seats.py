@@ -1,9 +1,10 @@
 """The workers of a block: one for each backend and number of threads, and what they know."""
 
 import random
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
+from bench.backends import backends
 from bench.errors import BackendAbsent, CaseError, WorkerError
 from bench.measuring.plausibility import best_of, ceiling, device_name, why_implausible
 from bench.results.schema import CaseLine, WorkerLine
@@ -13,44 +14,57 @@ from bench.running.worker_process import WorkerProcess
 
 SUSPICIONS: Final = 3  # readings of the peak before a number is refused
 
-Seat = tuple[str, int]
-"""A backend with a number of threads: what needs a process of its own."""
+
+class Seat(NamedTuple):
+    """What needs a process of its own."""
+
+    backend: str
+    threads: int
+    gpu: int | None = None
+    """The index of the GPU, if one was asked for."""
+    setup: str | None = None
+    """What the process is opened with for good, such as cuDNN's tuner."""
 
 
 class Seats:
     """Fresh workers for each block; one that dies is replaced, its peaks are kept."""
 
-    def __init__(self, request: RunRequest, rng: random.Random) -> None:
+    def __init__(
+        self, request: RunRequest, rng: random.Random, gpus: Mapping[int, str] | None = None
+    ) -> None:
+        """Know the UUIDs of the GPUs that the run was asked for, by their indices."""
         self.request = request
+        self.gpus = gpus or {}
         self.rng = rng
         self.peaks: dict[Seat, dict[str, float]] = {}
         self._told: dict[Seat, dict[str, float]] = {}
-        self._devices: dict[str, str] = {}
+        self._devices: dict[Seat, str] = {}
         self._workers: dict[Seat, WorkerProcess] = {}
         self._canaries: dict[Seat, list[dict[str, float]]] = {}
 
-    def take(self, seats: Sequence[Seat], dtypes: Iterable[str]) -> list[str]:
+    def take(self, seats: Mapping[Seat, Sequence[str]]) -> list[str]:
         """Start all workers of a block at once; return what went wrong, in words.
 
-        Importing takes longer than anything else before the first case.
+        Each seat comes with the dtypes of its cases. Importing takes longer than anything else
+        before the first case.
         """
         for seat in seats:
-            self._workers[seat] = WorkerProcess(*seat, self.request.gpu, self.rng)
+            self._workers[seat] = self._start(seat)
         problems = []
-        for seat in seats:
+        for seat, dtypes in seats.items():
             try:
                 open_worker(self._workers[seat], self.request)
             except (CaseError, BackendAbsent) as error:
                 self._workers.pop(seat).kill()
-                problems.append(f"{seat[0]}: {error}")
+                problems.append(f"{seat.backend}: {error}")
                 continue
-            self._devices[seat[0]] = device_name(self._workers[seat].description)
+            self._devices[seat] = device_name(self._workers[seat].description)
             if seat not in self.peaks:
                 self.peaks[seat] = self._workers[seat].ask(do="peaks", dtypes=sorted(dtypes))
             self._canaries[seat] = [self._read_canary(self._workers[seat])]
         return problems
 
-    def leave(self, seats: Sequence[Seat], block: int) -> list[WorkerLine]:
+    def leave(self, seats: Iterable[Seat], block: int) -> list[WorkerLine]:
         """End the workers of a block; return what their canaries saw."""
         lines = []
         for seat in seats:
@@ -60,8 +74,10 @@ class Seats:
             readings = [*self._canaries.pop(seat, []), self._read_canary(worker)]
             worker.close()
             line = WorkerLine(
-                backend=seat[0],
-                threads=seat[1],
+                backend=seat.backend,
+                threads=seat.threads,
+                gpu=seat.gpu,
+                setup=seat.setup,
                 block=block,
                 canary=[reading for reading in readings if reading],
                 layout=worker.layout,
@@ -84,7 +100,7 @@ class Seats:
             CaseError: None can be started.
         """
         if seat not in self._workers:
-            worker = WorkerProcess(*seat, self.request.gpu, self.rng)
+            worker = self._start(seat)
             try:
                 open_worker(worker, self.request)
             except BackendAbsent as absent:
@@ -117,13 +133,17 @@ class Seats:
             same_device = [
                 peaks
                 for other, peaks in self.peaks.items()
-                if self._devices.get(other[0]) == self._devices.get(seat[0])
+                if self._devices.get(other) == self._devices.get(seat)
             ]
-            limit = ceiling(same_device, case.dtype, self._devices.get(seat[0], "cpu"))
+            limit = ceiling(same_device, case.dtype, self._devices.get(seat, "cpu"))
             why = why_implausible(seconds, case.flops, case.bytes_moved, limit, shortcut)
             if why is None:
                 return
         raise CaseError("implausible", str(why))
+
+    def _start(self, seat: Seat) -> WorkerProcess:
+        gpu = None if seat.gpu is None else self.gpus[seat.gpu]
+        return WorkerProcess(seat.backend, seat.threads, gpu, self.rng, seat.setup)
 
     def _read_canary(self, worker: WorkerProcess) -> dict[str, float]:
         try:
@@ -135,4 +155,5 @@ class Seats:
 
 def seat_of(case: CaseLine) -> Seat:
     """Return where a case is measured."""
-    return case.backend, case.threads
+    setup = backends()[case.backend].setup_of(case.dtype, case.way)
+    return Seat(case.backend, case.threads, case.gpu, setup)

@@ -15,7 +15,9 @@ from bench import catalog
 from bench.backends import backends
 from bench.cores import allowed_cores
 from bench.errors import RequestError
+from bench.gpus import choose_gpus, present_gpus
 from bench.machine import capture, default_label
+from bench.measuring.energy import WINDOW_SECONDS
 from bench.results.reading import RunLines, read_lines
 from bench.results.schema import (
     SCHEMA,
@@ -48,6 +50,8 @@ class Session:
     probes: Mapping[str, Probe]
     cores: int
     header: RunLine
+    gpus: Mapping[int, str]
+    """The UUIDs of the GPUs that were asked for, by their indices."""
     progress: Progress
     workers: list[WorkerLine]
 
@@ -63,12 +67,19 @@ class Session:
                 # 50 GFLOP/s a core is what a current CPU reaches in float32.
                 calls = 3 * (case.flops or 0) / (50e9 * case.threads)
                 block += budget.warmup_seconds + budget.sampling_seconds + calls + 0.4
+                block += WINDOW_SECONDS if self.request.energy else 0
         return self.request.planned_blocks() * block
 
     def measure(self, writer: RunWriter) -> Iterator[Event]:
         """Measure what is missing; write every line before anyone hears of it."""
         execution = Execution(
-            self.request, self.cases, self.suites, self.workloads, self.cores, self.progress
+            self.request,
+            self.cases,
+            self.suites,
+            self.workloads,
+            self.cores,
+            self.progress,
+            self.gpus,
         )
         self.unreached: str | None = None
         try:
@@ -115,9 +126,11 @@ def prepare(request: RunRequest, label: str | None, command: Sequence[str]) -> S
     known = {name: Probe(name) for name in backends()}
     make_plan(request, suites, workloads, known, cores)  # a bad request ends here, at once
     names = request.backends or list(known)
-    probes = {**known, **probe(names, cores, request.gpu)}
-    cases = make_plan(request, suites, workloads, probes, cores)
-    machine = capture(libraries={name: probes[name].description for name in names})
+    gpus = _gpus(request)
+    probes = {**known, **probe(names, cores, next(iter(gpus.values()), None))}
+    cases = make_plan(request, suites, workloads, probes, cores, list(gpus))
+    measured = {case.backend for case in cases}
+    machine = capture(libraries={n: probes[n].description for n in names if n in measured})
     header = RunLine(
         schema=SCHEMA,
         id=uuid.UUID(int=random.SystemRandom().getrandbits(128), version=4).hex,
@@ -128,7 +141,13 @@ def prepare(request: RunRequest, label: str | None, command: Sequence[str]) -> S
         settings=request.as_settings(cores),
         machine=machine,
     )
-    return Session(request, cases, suites, workloads, probes, cores, header, Progress(), [])
+    return Session(request, cases, suites, workloads, probes, cores, header, gpus, Progress(), [])
+
+
+def _gpus(request: RunRequest) -> dict[int, str]:
+    if request.gpu is None:
+        return {}
+    return {gpu.index: gpu.uuid for gpu in choose_gpus(request.gpu, present_gpus())}
 
 
 def resume(path: Path) -> tuple[Session, RunLines]:

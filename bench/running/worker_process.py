@@ -36,10 +36,18 @@ takes. It would also depend on which arrays the process has freed before."""
 class WorkerProcess:
     """One process with one backend. Its memory layout is drawn at random and recorded."""
 
-    def __init__(self, backend: str, threads: int, gpu: str | None, rng: random.Random) -> None:
+    def __init__(
+        self,
+        backend: str,
+        threads: int,
+        gpu: str | None,
+        rng: random.Random,
+        setup: str | None = None,
+    ) -> None:
+        """Start it; `gpu` is the UUID of the only GPU that it is going to see."""
         self.backend = backend
         self.threads = threads
-        self.gpu = gpu
+        self.setup = setup
         # One layout is one sample of the space of layouts, however often it is timed
         # (Mytkowicz et al., "Producing Wrong Data Without Doing Anything Obviously Wrong!", 2009).
         self.layout = {"hash_seed": rng.randrange(2**32), "padding": rng.randrange(PADDING_BYTES)}
@@ -69,7 +77,7 @@ class WorkerProcess:
             do="open",
             backend=self.backend,
             threads=self.threads,
-            gpu=self.gpu,
+            setup=self.setup,
             memory_limit=memory_limit,
         )
         self.description = self.receive(START_SECONDS)

@@ -14,5 +14,9 @@ class Suite:
     phases: Sequence[str]
     """The phases of a workload that the suite times, where the workload has them."""
     aliases: Sequence[str] = ()
+    devices: Sequence[str] = ("cpu", "gpu")
+    """The kinds of device that it is about; backends on others have no cases in it."""
+    dtypes: Sequence[str] = ()
+    """The only dtypes that make sense; none: those that the user asks for."""
     share: float = 1.0
     """Of the preset's time for a case: less where a suite has many cases that are seen together."""

@@ -220,21 +220,12 @@ def _residue(
     """Return what fills every stride-th place of dx from `start` on."""
     stride = shape.stride
     target = dx[:, :, start[0] :: stride, start[1] :: stride]
-    taps, axes = [], []
-    for first, kernel, padding, size, count in zip(
-        start, shape.kernel, shape.padding, shape.output, target.shape[2:], strict=True
-    ):
-        distance = [first + padding - shape.dilation * a for a in range(kernel)]
-        met = [a for a, d in enumerate(distance) if d % stride == 0]
-        taps.append(met)
-        axes.append(Axis(size, count, 1, [distance[a] // stride for a in met]))
-    if not all(taps):
+    (height, rows), (width, columns) = shape.residue(start)
+    if not (height.offsets and width.offsets):
         # No output reads these places.
         return lambda: target.fill(0)
-    height, width = axes
     fill = correlate(xp, dy, height, width, shape.groups, target, among=stride**2)
-    steps = [slice(met[0], met[-1] + 1, met[1] - met[0] if len(met) > 1 else 1) for met in taps]
-    chosen = transposed[..., steps[0], steps[1]]
+    chosen = transposed[..., rows, columns]
 
     def call() -> None:
         fill(chosen.reshape(shape.groups, chosen.shape[1], -1))

@@ -87,6 +87,27 @@ class Shape(NamedTuple):
         )
         return height, width
 
+    def residue(self, start: tuple[int, int]) -> list[tuple[Axis, slice]]:
+        """Return how every stride-th input from `start` on reads outputs, and by which taps.
+
+        Inputs that lie `stride` apart are read by the same taps. Where none reads them there are
+        no offsets.
+        """
+        found = []
+        for first, size, outputs, kernel, padding in zip(
+            start, self.size, self.output, self.kernel, self.padding, strict=True
+        ):
+            distance = [first + padding - self.dilation * a for a in range(kernel)]
+            taps = [a for a, d in enumerate(distance) if d % self.stride == 0]
+            offsets = [distance[a] // self.stride for a in taps]
+            inputs = len(range(first, size, self.stride))
+            chosen = slice(0, 0)
+            if taps:
+                apart = taps[1] - taps[0] if len(taps) > 1 else 1
+                chosen = slice(taps[0], taps[-1] + 1, apart)
+            found.append((Axis(outputs, inputs, 1, offsets), chosen))
+        return found
+
 
 def shape_of(dims: Dims) -> Shape:
     """Fill the defaults in."""

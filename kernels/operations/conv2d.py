@@ -6,17 +6,17 @@ cross-correlation as in every library. x is (batch, in_channels, height, width),
 out_channels, rows, columns). `width`, `kernel_width` and `padding_width` are given where they
 differ from `height`, `kernel` and `padding`.
 
-Beside this file: `_conv2d_shape` (which inputs an output reads), `_conv2d_array` (NumPy and CuPy),
-`_conv2d_reference` (float64), `_conv2d_layers` (the layers and their sources).
+Beside this file: `_conv2d_shape` (which inputs an output reads), `_conv2d_array` (NumPy),
+`_conv2d_cupy`, `_conv2d_reference` (float64), `_conv2d_layers` (the layers and their sources).
 """
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from bench.workload import Call, Dims, Phase, Prepare, Workload
 
 from ._conv2d_array import forward_array, input_gradient_array, weight_gradient_array
+from ._conv2d_cupy import forward_cupy, input_gradient_cupy, weight_gradient_cupy
 from ._conv2d_layers import SIZES
 from ._conv2d_reference import (
     forward_projection,
@@ -77,14 +77,14 @@ def weight_gradient_torch(torch: Any, dims: Dims, x: Any, dy: Any) -> Call:
     return lambda: torch.nn.grad.conv2d_weight(x, size, dy, **given)
 
 
-def channels_last(prepare: Prepare) -> Mapping[str, Prepare]:
+def channels_last(prepare: Prepare) -> Prepare:
     """Give PyTorch its inputs with the channels innermost, as its users do once for a model."""
 
     def prepare_channels_last(torch: Any, dims: Dims, *arrays: Any) -> Call:
         moved = [array.to(memory_format=torch.channels_last) for array in arrays]
         return prepare(torch, dims, *moved)
 
-    return {"torch": prepare_channels_last}
+    return prepare_channels_last
 
 
 def flops(dims: Dims) -> int:
@@ -116,12 +116,17 @@ def shortcut(dims: Dims) -> float:
 GRADIENTS = 8  # times the limit: that of a weight adds up 400,000 terms in VGG, PyTorch to 8e-6
 
 
-def phase(array: Prepare, torch: Prepare, **own: Any) -> Phase:
+def phase(array: Prepare, cupy: Prepare, torch: Prepare, **own: Any) -> Phase:
     """Return a phase with what all three have in common."""
     return Phase(
         array=array,
         torch=torch,
-        variants={"channels_last": channels_last(torch)},
+        overrides={"cupy": cupy},
+        variants={
+            "channels_last": {"torch": channels_last(torch)},
+            "tuned": {"torch-cuda": torch},
+            "channels_last+tuned": {"torch-cuda": channels_last(torch)},
+        },
         flops=flops,
         bytes_moved=bytes_moved,
         shortcut=shortcut,
@@ -139,12 +144,14 @@ WORKLOAD = Workload(
     phases={
         "forward": phase(
             forward_array,
+            forward_cupy,
             forward_torch,
             reference=forward_reference,
             projection=forward_projection,
         ),
         "input_gradient": phase(
             input_gradient_array,
+            input_gradient_cupy,
             input_gradient_torch,
             inputs=input_gradient_inputs,
             reference=input_gradient_reference,
@@ -154,6 +161,7 @@ WORKLOAD = Workload(
         ),
         "weight_gradient": phase(
             weight_gradient_array,
+            weight_gradient_cupy,
             weight_gradient_torch,
             inputs=weight_gradient_inputs,
             reference=weight_gradient_reference,
@@ -164,9 +172,11 @@ WORKLOAD = Workload(
     },
     includes={
         "numpy": "gathering the patches (im2col) and BLAS; workspace and output are allocated once",
-        "cupy": "gathering the patches (im2col) and cuBLAS, as NumPy; CuPy 14 has no cuDNN",
+        "cupy": "gathering the patches of the whole batch with one kernel (im2col), cuBLAS, and"
+        " reordering what it returns; CuPy 14 has no cuDNN. Not yet run on a GPU",
         "torch": "reordering NCHW as oneDNN or cuDNN needs it, and a new output; no tuner"
-        " (cudnn.benchmark is off). The variant channels_last gets its arrays in NHWC",
+        " (cudnn.benchmark is off). The variant channels_last gets its arrays in NHWC; tuned has"
+        " cuDNN try its algorithms during warm-up",
     },
     resize=resize,
 )

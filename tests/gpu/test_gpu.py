@@ -13,13 +13,16 @@ import pytest
 
 from bench import catalog
 from bench.backends import backends
-from bench.backends.base import Backend
+from bench.backends.base import Backend, Unknown
 from bench.errors import BackendAbsent, CaseError
-from bench.measuring.measure import Order
+from bench.gpus import present_gpus
+from bench.measuring.energy import joules_per_call
+from bench.measuring.exchange import read_arrays
+from bench.measuring.measure import FLUSHED_BYTES, Order
 from bench.measuring.plausibility import canary_product
 from bench.measuring.reference import Drawn, draw
-from bench.measuring.sampling import Budget
-from bench.measuring.verification import LIMITS
+from bench.measuring.sampling import Budget, ColdStopwatch, Stopwatch
+from bench.measuring.verification import LIMITS, relative_error
 from bench.running.worker_process import WorkerProcess
 from bench.workload import Call, Dims, Prepare
 from tests.fakes import whole_block
@@ -27,7 +30,7 @@ from tests.fakes import whole_block
 pytestmark = pytest.mark.gpu
 
 GPU_BACKENDS = ["torch-cuda", "cupy"]
-MATMUL = catalog.workloads()["matmul"]
+MATMUL, CONV2D = (catalog.workloads()[name] for name in ("matmul", "conv2d"))
 BUDGET = Budget(warmup_seconds=0.1, warmup_cap_seconds=0.5, sampling_seconds=0.2, visits=2)
 
 
@@ -190,6 +193,210 @@ def test_the_driver_tells_the_clock(backend: Backend) -> None:
     assert 1e8 < clock < 5e9
 
 
+def device_seconds(backend: Backend, call: Call, *, cold: bool) -> float:
+    """Return the median by the device's own clock, with hot caches or with cold ones."""
+    if cold:
+        watch = ColdStopwatch(backend, call, time.perf_counter, flush=backend.copy(FLUSHED_BYTES))
+        return statistics.median(watch.sample(1) for _ in range(30))
+    times = []
+    for _ in range(30):
+        backend.hold(100e-6)
+        start = backend.record()
+        call()
+        stop = backend.record()
+        backend.synchronize()
+        times.append(backend.elapsed(start, stop))
+    return statistics.median(times)
+
+
+def test_a_cold_cache_shows_where_the_data_would_fit_and_only_there(backend: Backend) -> None:
+    small, large = backend.copy(8 * 2**20), backend.copy(2**29)  # read and written: 16 MB and 1 GB
+    for call in (small, large):
+        call()
+    assert device_seconds(backend, small, cold=True) > 1.2 * device_seconds(
+        backend, small, cold=False
+    )
+    hot = device_seconds(backend, large, cold=False)
+    assert device_seconds(backend, large, cold=True) == pytest.approx(hot, rel=0.03)
+
+
+def test_a_held_device_keeps_launches_out_of_its_own_time(backend: Backend) -> None:
+    tiny = backend.copy(64)
+
+    def call() -> None:
+        for _ in range(20):
+            tiny()
+
+    call()
+    times = {}
+    for held in (0.0, 2e-3):
+        backend.drain()
+        if held:
+            backend.hold(held)
+        start = backend.record()
+        call()
+        stop = backend.record()
+        backend.synchronize()
+        times[held] = backend.elapsed(start, stop)
+    assert times[2e-3] < 0.8 * times[0.0]
+
+
+def test_a_hold_lasts_about_as_long_as_it_is_asked_to(backend: Backend) -> None:
+    backend.hold(1e-3)  # the first one compiles or calibrates
+    start = backend.record()
+    backend.hold(5e-3)
+    stop = backend.record()
+    backend.synchronize()
+    assert backend.elapsed(start, stop) == pytest.approx(5e-3, rel=0.3)
+
+
+def test_the_energy_of_a_long_window_repeats_and_a_short_one_is_refused(backend: Backend) -> None:
+    watch = Stopwatch(backend, backend.gemm(4096, "float32"), time.perf_counter)
+    try:
+        backend.energy()
+    except Unknown as unknown:
+        pytest.skip(str(unknown))
+    joules_per_call(watch, 10, time.perf_counter)  # the GPU has its temperature
+    first, second = (joules_per_call(watch, 10, time.perf_counter) for _ in range(2))
+    assert second == pytest.approx(first, rel=0.02)
+    with pytest.raises(Unknown, match="too short"):
+        joules_per_call(watch, 1, time.perf_counter, window=0.02)
+
+
+CONVOLUTIONS = [
+    {"batch": 2, "in_channels": 8, "out_channels": 16, "height": 14, "kernel": 3, "padding": 1},
+    {"batch": 3, "in_channels": 3, "out_channels": 8, "height": 23, "kernel": 7, "stride": 2},
+    {"batch": 2, "in_channels": 8, "out_channels": 8, "height": 9, "kernel": 3, "groups": 4},
+    {"batch": 1, "in_channels": 16, "out_channels": 4, "height": 7, "kernel": 1},
+]
+
+
+@pytest.mark.parametrize("given", CONVOLUTIONS, ids=str)
+@pytest.mark.parametrize("phase", ["forward", "input_gradient", "weight_gradient"])
+def test_a_convolution_agrees_with_float64(
+    phase: str, given: dict[str, int], backend: Backend, tmp_path: Path
+) -> None:
+    workload = catalog.workloads()["conv2d"]
+    assert workload.resize is not None
+    dims = workload.resize(given)
+    files = draw(np, workload, dims, phase, "float32", 0, tmp_path)
+    inputs = [backend.to_device(array) for array in read_arrays(Path(files.inputs))]
+    part = workload.phases[phase]
+    ways = [None, *(way for way in part.variants if part.implementation(backend.name, way))]
+    for way in ways:
+        prepare = part.implementation(backend.name, way)
+        assert prepare is not None
+        call = prepare(backend.namespace, dims, *inputs)
+        call()
+        error = relative_error(backend, call(), files.reference)
+        assert error <= part.error_factor * LIMITS["float32"], way
+
+
+def test_every_layer_agrees_with_float64(backend: Backend, tmp_path: Path) -> None:
+    suites = catalog.suites()
+    for workload in catalog.workloads().values():
+        if "layers" not in workload.suites or "layers" not in suites:
+            continue
+        dims = workload.sizes[0].dims
+        for name, part in workload.phases.items():
+            prepare = part.implementation(backend.name)
+            assert prepare is not None
+            files = draw(np, workload, dims, name, "float32", 0, tmp_path / workload.name / name)
+            inputs = [backend.to_device(array) for array in read_arrays(Path(files.inputs))]
+            error = relative_error(
+                backend, prepare(backend.namespace, dims, *inputs)(), files.reference
+            )
+            assert error <= part.error_factor * LIMITS["float32"], (workload.name, name)
+
+
+@pytest.mark.parametrize("variant", [None, "pinned"])
+@pytest.mark.parametrize("phase", ["to_device", "to_host"])
+def test_a_transfer_moves_every_bit(
+    phase: str, variant: str | None, backend: Backend, tmp_path: Path
+) -> None:
+    workload = catalog.workloads()["transfer"]
+    dims = {"bytes": 2**20}
+    files = draw(np, workload, dims, phase, "float32", 0, tmp_path)
+    x = backend.to_device(read_arrays(Path(files.inputs))[0])
+    prepare = workload.phases[phase].implementation(backend.name, variant)
+    assert prepare is not None
+    call = prepare(backend.namespace, dims, x)
+    backend.poison(call())
+    backend.synchronize()
+    output = call()
+    backend.synchronize()
+    assert relative_error(backend, output, files.reference) == 0.0
+
+
+def started(name: str, setup: str | None = None, gpu: str | None = None) -> WorkerProcess:
+    """Start a worker, or skip with the reason that `bench doctor` gives."""
+    worker = WorkerProcess(name, 1, gpu, random.Random(0), setup)
+    try:
+        worker.open(None)
+    except BackendAbsent as absent:
+        worker.close()
+        pytest.skip(f"{absent.reason}; {absent.remedy}")
+    worker.ask(do="load", kernels=[])
+    return worker
+
+
+def begin(worker: WorkerProcess, files: dict[str, Any], n: int, dtype: str) -> dict[str, Any]:
+    order = {key: files[key] for key in ("inputs", "decoy", "reference")}
+    order |= {"dims": {"n": n}, "dtype": dtype, "budget": asdict(BUDGET), "cores": 1}
+    begun: dict[str, Any] = worker.ask(
+        do="begin", case="c", workload="matmul", phase="call", way=None, order=order
+    )
+    return begun
+
+
+def draw_product(drawer: WorkerProcess, n: int, dtype: str, folder: Path) -> dict[str, Any]:
+    files: dict[str, Any] = drawer.ask(
+        do="draw",
+        workload="matmul",
+        dims={"n": n},
+        phase="call",
+        dtype=dtype,
+        seed=0,
+        folder=str(folder),
+    )
+    return files
+
+
+def test_two_libraries_take_turns_without_disturbing_each_others_memory(
+    drawer: WorkerProcess, tmp_path: Path
+) -> None:
+    files = draw_product(drawer, 2048, "float32", tmp_path)
+    workers = [started(name) for name in GPU_BACKENDS]
+    try:
+        peaks: dict[str, list[int]] = {name: [] for name in GPU_BACKENDS}
+        for _ in range(2):
+            for worker in workers:
+                peaks[worker.backend].append(begin(worker, files, 2048, "float32")["peak_bytes"])
+                assert worker.ask(do="visit", case="c")["seconds"]
+                worker.ask(do="finish", case="c")
+        for first, second in peaks.values():
+            # The first time the library's workspace, 32 MiB on a current GPU, is part of it.
+            assert 0 <= first - second <= 2**26
+    finally:
+        for worker in workers:
+            worker.close()
+
+
+def test_cudnns_tuner_is_on_in_a_process_of_its_own() -> None:
+    for setup, on in ((None, False), ("tuned", True)):
+        worker = started("torch-cuda", setup)
+        assert worker.description["cudnn_benchmark"] is on
+        worker.close()
+
+
+def test_a_gpu_is_the_same_to_cuda_and_to_the_driver() -> None:
+    opened("torch-cuda")
+    for gpu in present_gpus():
+        worker = started("torch-cuda", gpu=gpu.uuid)
+        assert worker.description["gpu"] == gpu.name
+        worker.close()
+
+
 @pytest.fixture(scope="module")
 def drawer() -> Iterator[WorkerProcess]:
     worker = WorkerProcess("numpy", 1, None, random.Random(0))
@@ -199,36 +406,51 @@ def drawer() -> Iterator[WorkerProcess]:
     worker.close()
 
 
-DTYPES = {
-    "torch-cuda": ["float64", "float32", "tf32", "float16", "bfloat16"],
-    "cupy": ["float64", "float32", "float16"],
+@pytest.mark.parametrize("name", GPU_BACKENDS)
+@pytest.mark.parametrize("dtype", ["float64", "float32", "tf32", "float16", "bfloat16"])
+def test_a_worker_measures_the_product_in_every_dtype(
+    dtype: str, name: str, drawer: WorkerProcess, tmp_path: Path
+) -> None:
+    kind = backends()[name]
+    worker = started(name, kind.setup_of(dtype, None))
+    try:
+        reason = kind().unsupported(dtype)
+        if reason is not None:
+            pytest.skip(reason)
+        files = draw_product(drawer, 512, dtype, tmp_path)
+        begin(worker, files, 512, dtype)
+        assert min(worker.ask(do="visit", case="c")["seconds"]) > 0
+        assert 0 < worker.ask(do="finish", case="c")["relative_error"] < LIMITS[dtype]
+    finally:
+        worker.close()
+
+
+LAYERS = {
+    "padded": {"kernel": 3, "padding": 1},
+    "strided": {"kernel": 3, "padding": 1, "stride": 2},
+    "stem": {"in_channels": 3, "kernel": 7, "padding": 3, "stride": 2},
+    "pointwise": {"kernel": 1},
+    "strided_point": {"kernel": 1, "stride": 2},
+    "dilated": {"kernel": 3, "padding": 2, "dilation": 2},
+    "grouped": {"kernel": 3, "padding": 1, "groups": 4},
+    "one_image": {"batch": 1, "kernel": 3, "padding": 1},
 }
 
 
-@pytest.mark.parametrize("name", GPU_BACKENDS)
-def test_a_worker_measures_the_product_in_every_dtype(
-    name: str, drawer: WorkerProcess, tmp_path: Path
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("name", CONV2D.phases)
+def test_the_convolutions_written_for_cupy_agree_with_float64(
+    name: str, layer: str, dtype: str, tmp_path: Path
 ) -> None:
-    worker = WorkerProcess(name, 1, None, random.Random(0))
-    try:
-        worker.open(None)
-        worker.ask(do="load", kernels=[])
-        for dtype in DTYPES[name]:
-            files = drawer.ask(
-                do="draw",
-                workload="matmul",
-                dims={"n": 512},
-                phase="call",
-                dtype=dtype,
-                seed=0,
-                folder=str(tmp_path / dtype),
-            )
-            order = {key: files[key] for key in ("inputs", "decoy", "reference")}
-            order |= {"dims": {"n": 512}, "dtype": dtype, "budget": asdict(BUDGET), "cores": 1}
-            worker.ask(do="begin", case="c", workload="matmul", phase="call", way=None, order=order)
-            assert min(worker.ask(do="visit", case="c")["seconds"]) > 0
-            assert 0 < worker.ask(do="finish", case="c")["relative_error"] < LIMITS[dtype]
-    except BackendAbsent as absent:
-        pytest.skip(f"{absent.reason}; {absent.remedy}")
-    finally:
-        worker.close()
+    backend = opened("cupy")
+    phase = CONV2D.phases[name]
+    prepare = phase.implementation("cupy")
+    assert prepare is not None
+    dims = {"batch": 8, "in_channels": 16, "out_channels": 32, "height": 28, **LAYERS[layer]}
+    files = draw(np, CONV2D, dims, name, dtype, 0, tmp_path)
+    inputs = [backend.to_device(array) for array in read_arrays(Path(files.inputs))]
+    call = prepare(backend.namespace, dims, *inputs)
+    backend.poison(call())
+    error = relative_error(backend, call(), files.reference)
+    assert 0 < error <= LIMITS[dtype] * phase.error_factor
