@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from statistics import median
 
 from bench import units
 from bench.report import Request
@@ -18,12 +19,16 @@ FASTEST = "fastest"
 UNSURE = "~"
 """Before a comparison that a repeat may turn, since the intervals overlap."""
 
+LONG_FIRST_CALL_SECONDS = 1.0
+LONG_FIRST_CALLS = 10.0
+"""Times the time of a later call: loading a library's kernels takes less."""
+
 _PHASES = ("call", "forward", "forward_training", "backward", "input_gradient")
 
 
 @dataclass(frozen=True)
 class Section:
-    """The cases of one suite that differ in size and backend only; rows as in `COLUMNS`."""
+    """The cases of one suite that differ in size and backend only, as rows of a table."""
 
     suite: str
     workload: str
@@ -100,7 +105,7 @@ def sections(run: Run, request: Request) -> list[Section]:
 
 def _sections(shown: Sequence[Measurement]) -> list[Section]:
     found = []
-    for _, members in groupby(sorted(shown, key=_order), key=_section):
+    for _, members in groupby(sorted(shown, key=reading_order), key=section_key):
         group = list(members)
         first = group[0]
         # `call` is the only phase of an operation, unless the title says otherwise.
@@ -111,7 +116,8 @@ def _sections(shown: Sequence[Measurement]) -> list[Section]:
     return found
 
 
-def _section(m: Measurement) -> tuple[object, ...]:
+def section_key(m: Measurement) -> tuple[object, ...]:
+    """Return what the cases of a section have in common; it also sorts the sections."""
     return m.suite, m.workload, m.workload_version, phase_order(m), m.dtype
 
 
@@ -120,10 +126,10 @@ def phase_order(m: Measurement) -> tuple[int, str]:
     return (_PHASES.index(m.phase) if m.phase in _PHASES else len(_PHASES)), m.phase
 
 
-def _order(m: Measurement) -> tuple[object, ...]:
-    """Sort sweeps by their numbers and before sizes that have a name."""
+def reading_order(m: Measurement) -> tuple[object, ...]:
+    """Return a key that sorts sweeps by their numbers and before sizes that have a name."""
     named = m.size != ",".join(f"{dim}={value}" for dim, value in m.sizes.items())
-    return (*_section(m), named, natural(m.size), natural(m.place))
+    return (*section_key(m), named, natural(m.size), m.is_cold, natural(m.place))
 
 
 def natural(text: str) -> list[tuple[int, int, str]]:
@@ -186,7 +192,17 @@ def _overlap(one: Interval, other: Interval) -> bool:
 def _notes(m: Measurement) -> str:
     verified = [f"verified: {m.verified}"] if m.verified not in (None, "full") else []
     flags = [m.reason or flag if flag == SUM_OF_LAYERS else flag for flag in m.flags]
-    return ", ".join([*verified, *flags])
+    return ", ".join([*verified, *flags, *_first_call(m)])
+
+
+def _first_call(m: Measurement) -> list[str]:
+    """Tell of a first call that took long beside the others: it compiled or tuned something."""
+    if m.seconds is None or not m.blocks:
+        return []
+    first = median(block.first_call_seconds for block in m.blocks)
+    if first < LONG_FIRST_CALL_SECONDS or first < LONG_FIRST_CALLS * m.seconds.median:
+        return []
+    return [f"first call {units.seconds(first)}"]
 
 
 def status(name: str) -> str:
@@ -199,7 +215,7 @@ def unmeasured(run: Run, request: Request) -> list[Unmeasured]:
     asked = request.measurements(run)
     found = [
         Unmeasured(_name(m), status(m.status), m.reason or "no reason recorded", ())
-        for m in sorted(asked, key=_order)
+        for m in sorted(asked, key=reading_order)
         if m.status not in ("ok", "skipped")
     ]
     tried = {m.backend for m in asked if m.status != "skipped"}
@@ -209,7 +225,7 @@ def unmeasured(run: Run, request: Request) -> list[Unmeasured]:
         return m.place if m.backend in tried else m.backend
 
     skipped: dict[tuple[str, str], list[Measurement]] = {}
-    for m in sorted(asked, key=_order):
+    for m in sorted(asked, key=reading_order):
         if m.status == "skipped":
             skipped.setdefault((who(m), m.reason or "no reason recorded"), []).append(m)
     for (place, reason), cases in skipped.items():
@@ -217,7 +233,7 @@ def unmeasured(run: Run, request: Request) -> list[Unmeasured]:
         if len(cases) == 1 and not whole:
             found.append(Unmeasured(_name(cases[0]), "skipped", reason, ()))
         else:
-            names = () if whole else tuple(dict.fromkeys(m.work for m in cases))
+            names = () if whole else tuple(dict.fromkeys(m.work[0] for m in cases))
             found.append(Unmeasured(place, "skipped", reason, names))
     return found
 

@@ -1,13 +1,13 @@
 """The table as GitHub Markdown, for issues, pull requests and job summaries."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from bench.report import Report, Request
 from bench.results.schema import Run
 from bench.text import plain
 
-from . import _summary
+from . import _comparison, _summary
 from ._summary import COLUMNS, RIGHT, Section
 
 _SPECIAL = str.maketrans(
@@ -49,27 +49,33 @@ def render(runs: Sequence[Run], request: Request) -> str:
 def _run(run: Run, request: Request) -> str:
     label, *about = _summary.heading(run)
     parts = [f"## {escape(label)}\n", "".join(map(item, about))]
+    compared = _comparison.comparison(run, request)
+    if compared.sentences:
+        parts.append("".join(map(item, compared.sentences)))
     sections = _summary.sections(run, request)
     for section in sections:
         parts.append(f"### {escape(section.full_title)}\n")
-        parts.append(_table(section))
+        parts.append(_table(COLUMNS, section, RIGHT))
     if not sections:
         parts.append("No case has a number.\n" if run.measurements else "The run has no cases.\n")
+    for section in compared.sections:
+        parts.append(f"### CPU against GPU: {escape(section.full_title)}\n")
+        parts.append(_table(_comparison.COLUMNS, section, _comparison.RIGHT))
     missing = _summary.unmeasured(run, request)
     if missing:
         parts += ["### Not measured\n", "".join(map(_unmeasured, missing))]
-    remarks = _summary.remarks(run, request, sections)
+    remarks = [*_summary.remarks(run, request, sections), *compared.remarks]
     if remarks:
         parts += ["### Remarks\n", "".join(map(item, remarks))]
     return "\n".join(parts)
 
 
-def _table(section: Section) -> str:
-    rule = ["---:" if i in RIGHT else "---" for i in range(len(COLUMNS))]
-    rows: list[Sequence[str]] = [COLUMNS, rule]
+def _table(columns: Sequence[str], section: Section, right: Set[int]) -> str:
+    rule = ["---:" if i in right else "---" for i in range(len(columns))]
+    rows: list[Sequence[str]] = [columns, rule]
     for row in section.rows:
         # bench itself wrote the columns of numbers; they stay readable as source.
-        rows.append([cell if i in RIGHT else escape(cell) for i, cell in enumerate(row)])
+        rows.append([cell if i in right else escape(cell) for i, cell in enumerate(row)])
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 

@@ -8,7 +8,7 @@ from bench.report import Report, Request
 from bench.results.schema import FAULTS, Run
 from bench.text import align, display_width, fold, plain
 
-from . import _summary
+from . import _comparison, _summary
 from ._summary import COLUMNS, FASTEST, RIGHT, Section
 
 _COLORS = {FASTEST: "green"} | {_summary.status(fault): "red" for fault in FAULTS}
@@ -21,16 +21,22 @@ def render(runs: Sequence[Run], request: Request) -> str:
 
 def _run(run: Run, request: Request) -> str:
     parts = [_lines(_summary.heading(run), request)]
+    compared = _comparison.comparison(run, request)
+    if compared.sentences:
+        parts.append(_lines(compared.sentences, request, "  "))
     sections = _summary.sections(run, request)
-    for suite in dict.fromkeys(section.suite for section in sections):
-        parts.append(_suite(suite, [s for s in sections if s.suite == suite], request))
+    for own in _by_suite(sections):
+        parts.append(_titled(f"suite {_title(own)}", _cases(own, request), request))
     if not sections:
         parts.append("No case has a number.\n" if run.measurements else "The run has no cases.\n")
+    for own in _by_suite(compared.sections):
+        title = f"CPU against GPU, suite {_title(own)}"
+        parts.append(_titled(title, _speedups(own, request), request))
     missing = _summary.unmeasured(run, request)
     if missing:
         lines = [_unmeasured(item, request) for item in missing]
         parts.append("Not measured:\n" + "".join(lines))
-    remarks = _summary.remarks(run, request, sections)
+    remarks = [*_summary.remarks(run, request, sections), *compared.remarks]
     if remarks:
         parts.append("Remarks:\n" + _lines([f"- {r}" for r in remarks], request, "  "))
     return "\n".join(parts)
@@ -46,32 +52,64 @@ def _lines(texts: Sequence[str], request: Request, indent: str = "") -> str:
     return "".join(out)
 
 
-def _suite(suite: str, sections: Sequence[Section], request: Request) -> str:
-    """Lay out one suite; sizes get lines of their own where a column would not leave room."""
-    headed = len(sections) > 1
-    title = f"suite {suite}" if headed else f"suite {sections[0].full_title}"
-    wide = _wide(sections, headed)
-    table = _align(COLUMNS, wide, RIGHT, request)
-    if request.width is not None and not _fits(wide, request.width):
-        table = _align(COLUMNS[1:], _narrow(sections, headed), {i - 1 for i in RIGHT}, request)
+def _by_suite(sections: Sequence[Section]) -> list[list[Section]]:
+    suites = dict.fromkeys(section.suite for section in sections)
+    return [[s for s in sections if s.suite == suite] for suite in suites]
+
+
+def _title(sections: Sequence[Section]) -> str:
+    """Name a suite; where it has several sections, each has a headline of its own."""
+    return sections[0].suite if len(sections) > 1 else sections[0].full_title
+
+
+def _titled(title: str, table: str, request: Request) -> str:
     return f"{_lines([title], request)}{table}"
 
 
-def _wide(sections: Sequence[Section], headed: bool) -> list[list[str]]:
-    rows: list[list[str]] = []
+def _cases(sections: Sequence[Section], request: Request) -> str:
+    """Lay out one suite; sizes get lines of their own where a column would not leave room."""
+    wide = _headed(sections, [section.rows for section in sections])
+    if request.width is None or _fits(COLUMNS, wide, request.width):
+        return _align(COLUMNS, wide, RIGHT, request)
+    narrow = []
     for section in sections:
-        rows += _headline(section, first=not rows) if headed else []
-        rows += [list(row) for row in section.rows]
-    return rows
-
-
-def _narrow(sections: Sequence[Section], headed: bool) -> list[list[str]]:
-    rows: list[list[str]] = []
-    for section in sections:
-        rows += _headline(section, first=not rows) if headed else []
+        rows: list[Sequence[str]] = []
         for size, backend, *rest in section.rows:
             rows += [[size]] if size else []
             rows.append([f"  {backend}", *rest])
+        narrow.append(rows)
+    return _align(COLUMNS[1:], _headed(sections, narrow), {i - 1 for i in RIGHT}, request)
+
+
+def _speedups(sections: Sequence[Section], request: Request) -> str:
+    """Lay out CPU against GPU; narrow, the size and the best CPU stand above the GPUs."""
+    columns, right = _comparison.COLUMNS, _comparison.RIGHT
+    wide = _headed(sections, [section.rows for section in sections])
+    if request.width is None or _fits(columns, wide, request.width):
+        return _align(columns, wide, right, request)
+    narrow = []
+    for section in sections:
+        rows: list[Sequence[str]] = []
+        size, above = "", ""
+        for given, gpu, cpu, *rest in section.rows:
+            size = given or size
+            if above != f"{size}, best CPU {cpu}":
+                above = f"{size}, best CPU {cpu}"
+                rows.append([above])
+            rows.append([f"  {gpu}", *rest])
+        narrow.append(rows)
+    header = [columns[1], *columns[3:]]
+    return _align(header, _headed(sections, narrow), {i - 2 for i in right}, request)
+
+
+def _headed(
+    sections: Sequence[Section], tables: Sequence[Sequence[Sequence[str]]]
+) -> list[Sequence[str]]:
+    """Put the rows of all sections under one another, each headed if there are several."""
+    rows: list[Sequence[str]] = []
+    for section, own in zip(sections, tables, strict=True):
+        rows += _headline(section, first=not rows) if len(sections) > 1 else []
+        rows += own
     return rows
 
 
@@ -80,9 +118,9 @@ def _headline(section: Section, *, first: bool) -> list[list[str]]:
     return [*([] if first else [[""]]), [f"{section.title}:"]]
 
 
-def _fits(rows: Sequence[Sequence[str]], width: int) -> bool:
+def _fits(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> bool:
     """Tell whether all but the notes, which may stand beneath, fit without folding."""
-    full = [[plain(cell) for cell in row[:-1]] for row in [COLUMNS, *rows] if len(row) > 1]
+    full = [[plain(cell) for cell in row[:-1]] for row in [header, *rows] if len(row) > 1]
     natural = [max(map(display_width, column)) for column in zip(*full, strict=True)]
     return sum(natural) + 2 * (len(natural) - 1) <= width
 

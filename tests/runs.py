@@ -77,10 +77,9 @@ def measurement(
         backend=backend,
         variant=variant,
         threads=threads,
-        device="cpu",
         status=status,
         reason=reason,
-        **{**measured, **fields},
+        **{"device": "cpu", **measured, **fields},
     )
 
 
@@ -260,6 +259,54 @@ def network_run(**fields: Any) -> Run:
         layer("3", "cupy", None, count=1, **missing),
         **fields,
     )
+
+
+GPU_MACHINE: dict[str, Any] = {**MACHINE, "gpus": [{"name": "Synthetic GPU"}]}
+
+
+def gpu_matmul(
+    n: int, backend: str, *, dtype: str = "float32", spread: float | None = 0.02, **fields: Any
+) -> Measurement:
+    """Return a square matmul whose time is a launch and the work; a GPU adds its transfers.
+
+    Invented numbers, of the order of a fast GPU beside 16 cores.
+    """
+    launch, rate = {
+        "numpy": (2e-6, 1.0e12),
+        "torch-cpu": (6e-6, 1.2e12),
+        "cupy": (20e-6, 45e12),
+        "torch-cuda": (10e-6, 50e12),
+    }[backend]
+    if dtype == "tf32":
+        rate *= 6
+    seconds = launch + 2 * n**3 / rate
+    case: dict[str, Any] = {
+        "sizes": {"n": n},
+        "dtype": dtype,
+        "spread": spread,
+        "flops": 2 * n**3,
+        "bytes_moved": 12 * n * n,
+        "input_digest": f"digest of {n}",
+        "host_seconds": interval(seconds * 1.05, spread),
+    }
+    if backend in ("cupy", "torch-cuda"):
+        case["device"] = "gpu"
+        case["device_seconds"] = interval(2 * n**3 / rate + 2e-6, spread)
+        copies = 3 * 10e-6 + 12 * n * n / 25e9
+        case["end_to_end_seconds"] = interval(seconds * 1.05 + copies, spread)
+    else:
+        case["end_to_end_seconds"] = case["host_seconds"]
+    return measurement("matmul", backend, seconds, **{**case, **fields})
+
+
+def gpu_run(*more: Measurement, spread: float | None = 0.02, **fields: Any) -> Run:
+    """Return a sweep from n = 64 to 8192 on both CPU and both GPU backends, then `more`."""
+    sweep = [
+        gpu_matmul(2**power, backend, spread=spread)
+        for power in range(6, 14)
+        for backend in ("numpy", "torch-cpu", "cupy", "torch-cuda")
+    ]
+    return run(*sweep, *more, **{"machine": GPU_MACHINE, **fields})
 
 
 def hostile_run() -> Run:

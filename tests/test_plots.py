@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import matplotlib
 import pytest
-from bench.reports import _panels, plots
+from bench.reports import plots
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from bench import catalog
@@ -31,7 +31,7 @@ def files(*runs: Run, **request: Any) -> dict[str, bytes]:
 
 
 def panels(name: str, *runs: Run) -> Any:
-    return _panels.panels(runs, Request(), named=name == "rate-named")
+    return plots.FIGURES[name].panels(runs, Request())
 
 
 def drawn(name: str, *runs: Run) -> Any:
@@ -63,8 +63,11 @@ def test_one_figure_can_be_asked_for_by_name() -> None:
 def test_a_mistyped_figure_gets_a_suggestion_and_the_list() -> None:
     with pytest.raises(RequestError, match=r"rte: no such figure; did you mean rate\? there are:"):
         files(realistic_run(), figure="rte")
-    with pytest.raises(RequestError, match="zzz: no such figure; there are: rate, rate-named"):
+    listed = "zzz: no such figure; there are: rate, rate-named, speedup, speedup-named, why"
+    with pytest.raises(RequestError, match=listed):
         files(realistic_run(), figure="zzz")
+    with pytest.raises(RequestError, match=r"did you mean speedup\?"):
+        files(realistic_run(), figure="speed-up")
 
 
 def test_nothing_to_draw_is_an_error_that_says_what_would_be_drawn() -> None:
@@ -202,6 +205,14 @@ def test_without_flops_the_traffic_is_drawn() -> None:
 def test_cases_that_cannot_be_drawn_are_counted_in_the_caption() -> None:
     svg = files(realistic_run(), figure="rate")["rate.svg"].decode()
     assert "8 skipped, 1 timed out" in re.sub(r"<[^>]*>|\s+", " ", svg).replace("  ", " ")
+
+
+def test_a_time_that_no_clock_tells_is_left_out_and_counted() -> None:
+    wild = [measurement(backend=b, sizes={"n": 256}, seconds=1e-310) for b in ("numpy", "cupy")]
+    found = files(run(matmul(64, "numpy", 1.0), matmul(128, "numpy", 1.0), *wild))
+    assert list(found) == ["rate.svg", "rate.png"]
+    text = re.sub(r"<[^>]*>|\s+", " ", found["rate.svg"].decode()).replace("  ", " ")
+    assert "2 with a time too short for any clock" in text
 
 
 def test_labels_keep_apart_on_every_axis() -> None:

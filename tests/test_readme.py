@@ -46,8 +46,8 @@ def test_there_are_commands_to_try() -> None:
 
 @pytest.mark.parametrize("line", commands())
 def test_every_command_of_the_documentation_works(line: str, folder: Path) -> None:
-    if re.search(r"[|>]|\$\(|\bssh\b|--resume|--kernels", line.partition(" #")[0]):
-        pytest.skip("needs a shell, another machine, or a file of the reader's own")
+    if re.search(r"[|>]|\$\(|\bssh\b|--resume|--kernels|--gpu", line.partition(" #")[0]):
+        pytest.skip("needs a shell, another machine, a GPU, or a file of the reader's own")
     words = shlex.split(line, comments=True)[1:]
     if words[0] == "run":
         words.append("--dry-run")
@@ -78,9 +78,9 @@ def test_the_workload_of_the_documentation_runs(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "adding-a-workload.md").read_text()
     (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "softmax.py").write_text(code)
+    (tmp_path / "mine" / "log_softmax.py").write_text(code)
     done = bench(
-        *("run", "--suite", "matmul", "--kernels", "mine", "--only", "softmax/*"),
+        *("run", "--suite", "matmul", "--kernels", "mine", "--only", "log_softmax/*"),
         *("--preset", "quick", "--blocks", "1", "--max-seconds", "0.02", "--output", "run.jsonl"),
         cwd=tmp_path,
     )

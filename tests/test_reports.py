@@ -8,13 +8,17 @@ import unicodedata
 from typing import Any
 
 import pytest
+from bench.reports import _summary
 
 from bench import catalog
 from bench.report import Request
-from bench.results.schema import FAULTS, Run
+from bench.results.schema import FAULTS, Measurement, Run
 from tests.runs import (
     HOSTILE,
+    gpu_matmul,
+    gpu_run,
     hostile_run,
+    interval,
     layer,
     matmul,
     measurement,
@@ -472,3 +476,221 @@ def test_a_network_is_shown_only_if_all_its_layers_are(name: str) -> None:
     assert total not in few.replace(f"{total}, conv", "")
     if name in ("table", "markdown"):
         assert "on numpy, torch-cpu, cupy: no sum, only 3 of its 4 layers" in few
+
+
+SHORT = (
+    "matmul, float32: cupy beats the best CPU (numpy or torch-cpu) from n = 209 [206, 211],"
+    " with transfers from n = 432 [424, 440]; 37.5x [36.4, 38.5] at n = 8192,"
+    " 16.6x [16.1, 17.1] with transfers."
+)
+
+
+def gpu_network_run() -> Run:
+    """Return a network of one layer, whose best CPU differs with and without transfers."""
+    gpu: dict[str, Any] = {"device": "gpu", "end_to_end_seconds": interval(0.004)}
+    return run(
+        layer("1", "numpy", 0.010, of=1, host_seconds=interval(0.011)),
+        layer("1", "torch-cpu", 0.008, of=1, host_seconds=interval(0.020)),
+        layer("1", "torch-cuda", 0.002, of=1, variant="channels_last", **gpu),
+        layer("1", "torch-cuda", 0.001, of=1, **gpu),
+    )
+
+
+def test_the_table_begins_with_cpu_against_gpu_and_shows_every_speedup() -> None:
+    text = shown("table", gpu_run(), only=["*/n=64/*", "*/n=8192/*"])
+    heading, sentence, *_ = text.split("\n\n")
+    assert heading.endswith("bench 0.1.0")
+    assert sentence.startswith("matmul, float32: cupy beats the best CPU (numpy or torch-cpu)")
+    assert (
+        text.partition("CPU against GPU, ")[2]
+        == """\
+suite matmul, float32
+size    GPU         best CPU   speedup    95% interval  with transfers      95% interval  notes
+------  ----------  ---------  -------  --------------  --------------  ----------------  -----
+n=64    cupy        numpy       0.126x  [0.123, 0.130]         0.0500x  [0.0486, 0.0515]
+        torch-cuda  numpy       0.252x  [0.245, 0.259]         0.0624x  [0.0607, 0.0642]
+n=8192  cupy        torch-cpu    37.5x    [36.4, 38.5]           16.6x      [16.1, 17.1]
+        torch-cuda  torch-cpu    41.6x    [40.5, 42.8]           17.4x      [16.9, 17.9]
+"""
+    )
+
+
+def test_at_80_columns_the_best_cpu_of_each_size_stands_above_the_gpus() -> None:
+    text = shown("table", gpu_network_run(), width=80)
+    assert (
+        text.partition("CPU against GPU, ")[2]
+        == """\
+suite convolution
+GPU                         speedup  95% interval  with transfers  95% interval
+--------------------------  -------  ------------  --------------  ------------
+conv2d forward, float32:
+tiny.1,batch=8, best CPU torch-cpu
+  torch-cuda                  8.00x  [7.78, 8.23]           2.75x  [2.67, 2.83]
+    notes: with transfers: best CPU numpy
+  torch-cuda+channels_last    4.00x  [3.89, 4.11]           2.75x  [2.67, 2.83]
+    notes: with transfers: best CPU numpy
+
+whole networks, conv2d forward, float32:
+tiny,batch=8, best CPU torch-cpu
+  torch-cuda                  8.00x  [7.78, 8.23]               -             -
+  torch-cuda+channels_last    4.00x  [3.89, 4.11]               -             -
+
+Remarks:
+- no whole network has a speedup with transfers: it does not copy between its
+  layers, as the sum over them would
+"""
+    )
+
+
+@pytest.mark.parametrize("width", [80, 100, 132])
+def test_no_width_cuts_a_number_of_cpu_against_gpu(width: int) -> None:
+    tf32 = [gpu_matmul(n, "torch-cuda", dtype="tf32") for n in (64, 8192)]
+    runs = (gpu_run(*tf32), gpu_run(spread=None), gpu_network_run())
+    for one in runs:
+        wide, narrow = shown("table", one), shown("table", one, width=width)
+        assert max(map(len, narrow.split("\n"))) <= width
+        numbers = [
+            re.findall(r"\d[\d.]*x|\[[\d., ]+\]", t.replace("\n  ", " ")) for t in (wide, narrow)
+        ]
+        assert numbers[0] == numbers[1]
+        assert len(numbers[0]) > 8
+
+
+def test_markdown_shows_cpu_against_gpu_after_the_suites() -> None:
+    text = shown("markdown", gpu_run(), only=["*/n=64/*", "*/n=8192/*"])
+    assert text.index("- matmul, float32: cupy beats") < text.index("### matmul, float32")
+    assert text.endswith(
+        """
+### CPU against GPU: matmul, float32
+
+| size | GPU | best CPU | speedup | 95% interval | with transfers | 95% interval | notes |
+| --- | --- | --- | ---: | ---: | ---: | ---: | --- |
+| n=64 | cupy | numpy | 0.126x | [0.123, 0.130] | 0.0500x | [0.0486, 0.0515] |  |
+|  | torch-cuda | numpy | 0.252x | [0.245, 0.259] | 0.0624x | [0.0607, 0.0642] |  |
+| n=8192 | cupy | torch-cpu | 37.5x | [36.4, 38.5] | 16.6x | [16.1, 17.1] |  |
+|  | torch-cuda | torch-cpu | 41.6x | [40.5, 42.8] | 17.4x | [16.9, 17.9] |  |
+"""
+    )
+
+
+@pytest.mark.parametrize("name", ["table", "markdown"])
+def test_the_sentences_of_a_run_stand_first_those_of_networks_before_the_others(name: str) -> None:
+    text = shown(name, run(*gpu_run().measurements, *gpu_network_run().measurements))
+    plain = text.replace("\\", "")
+    order = [plain.index(f"{start}, float32: ") for start in ("tiny, conv2d forward", "matmul")]
+    assert order == sorted(order)
+    assert SHORT in plain
+    assert plain.index(SHORT) < plain.index("n=64")
+
+
+@pytest.mark.parametrize("name", ["table", "markdown"])
+@pytest.mark.parametrize("backends", ["numpy torch-cpu", "cupy torch-cuda"])
+def test_a_run_on_one_kind_of_device_says_nothing_of_the_other(name: str, backends: str) -> None:
+    text = shown(name, gpu_run(), only=[f"*/{backend}" for backend in backends.split()])
+    assert "n=8192" in text
+    assert "CPU against GPU" not in text
+    assert "best CPU" not in text
+    assert "no speedup" not in text
+
+
+@pytest.mark.parametrize("name", ["table", "markdown"])
+def test_remarks_say_what_a_speedup_compares_and_why_one_is_missing(name: str) -> None:
+    tf32 = gpu_matmul(64, "torch-cuda", dtype="tf32")
+    alone = gpu_matmul(16384, "cupy")
+    other = gpu_matmul(128, "cupy", input_digest="another", variant="tuned")
+    unmoved = gpu_matmul(64, "cupy", variant="tuned", end_to_end_seconds=None)
+    for case, remark in (
+        (tf32, "tf32 on the GPU is compared with float32 on the CPU, which has no tf32"),
+        (alone, "no CPU has a number for the same work on the same inputs: matmul/n=16384/call"),
+        (other, "on the same inputs: matmul/n=128/call/float32/cupy+tuned"),
+        (unmoved, "no speedup with transfers (-) where"),
+    ):
+        assert remark not in shown(name, gpu_run())
+        assert remark in shown(name, gpu_run(case))
+
+
+def test_one_block_has_a_speedup_without_an_interval() -> None:
+    text = shown("table", gpu_run(spread=None), only=["*/n=64/*"])
+    row = next(line for line in text.split("\n")[::-1] if " cupy " in line)
+    assert row.split() == [
+        *("n=64", "cupy", "numpy", "0.126x", "one", "block", "0.0500x", "one", "block")
+    ]
+
+
+@pytest.mark.parametrize("name", ["csv", "json"])
+def test_speedups_are_records_of_the_gpu_cases_and_their_networks(name: str) -> None:
+    text = shown(name, gpu_network_run())
+    records: list[dict[str, Any]] = (
+        json.loads(text)["records"] if name == "json" else list(csv.DictReader(io.StringIO(text)))
+    )
+    found = {
+        (r["id"], r["metric"]): [float(r[part]) for part in ("value", "low", "high")]
+        for r in records
+        if "speedup" in (r["metric"] or "") and r["unit"] == "1"
+    }
+    case = "conv2d/{}/forward/float32/{}"
+    layers = [case.format("tiny.1,batch=8", f"torch-cuda{way}") for way in ("+channels_last", "")]
+    networks = [case.format("tiny,batch=8", f"torch-cuda{way}") for way in ("+channels_last", "")]
+    assert list(found) == [
+        *((layer, f"speedup{way}") for layer in layers for way in ("", "_with_transfers")),
+        *((network, "speedup") for network in networks),
+    ]
+    assert found[layers[1], "speedup"] == pytest.approx([8.0, 7.777, 8.230], abs=1e-3)
+    assert found[layers[1], "speedup_with_transfers"][0] == pytest.approx(2.75)
+    assert found[networks[1], "speedup"][0] == pytest.approx(8.0)
+
+
+@pytest.mark.parametrize("name", ["table", "markdown", "csv", "json"])
+def test_hostile_names_stay_text_in_cpu_against_gpu(name: str) -> None:
+    hostile: dict[str, Any] = {"variant": HOSTILE, "suite": HOSTILE, "phase": HOSTILE}
+    cases = [
+        gpu_matmul(n, backend, sizes={HOSTILE: n}, **hostile)
+        for n in (64, 512)
+        for backend in ("numpy", "cupy")
+    ]
+    text = shown(name, run(*cases))
+    assert {unicodedata.category(c)[0] for c in text.replace("\n", "")}.isdisjoint("C")
+    assert "speedup" in text
+    if name == "markdown":
+        assert "<" not in text
+        rows = [line for line in text.split("\n") if line.startswith("|")]
+        assert {row.count("|") for row in rows} == {9}
+
+
+def test_hot_and_cold_caches_are_never_compared_with_each_other() -> None:
+    cases = [
+        matmul(64, "numpy", 10.0),
+        matmul(64, "numpy", 5.0, variant="cache=cold"),
+        matmul(64, "torch-cpu", 20.0),
+        matmul(64, "torch-cpu", 2.5, variant="cache=cold"),
+    ]
+    (section,) = _summary.sections(run(*cases), Request())
+    factors = {row[1]: row[5] for row in section.rows}
+    assert factors == {
+        "numpy": "2.0x",
+        "torch-cpu": "fastest",
+        "numpy+cache=cold": "fastest",
+        "torch-cpu+cache=cold": "2.0x",
+    }
+    assert [row[1] for row in section.rows] == [
+        *("numpy", "torch-cpu", "numpy+cache=cold", "torch-cpu+cache=cold"),
+    ]
+
+
+def test_a_first_call_that_compiled_something_is_told() -> None:
+    def with_first(seconds: float) -> Measurement:
+        case = matmul(64, "torch-cpu", 10.0, variant="compiled")
+        for block in case.blocks:
+            block.first_call_seconds = seconds
+        return case
+
+    def notes(case: Measurement) -> str:
+        (section,) = _summary.sections(run(case), Request())
+        return str(section.rows[0][-1])
+
+    assert notes(with_first(12.34)) == "first call 12.3 s"
+    assert notes(with_first(0.5)) == ""
+    slow = measurement(seconds=2.0, sizes={"n": 64})
+    for block in slow.blocks:
+        block.first_call_seconds = 3.0
+    assert notes(slow) == "", "that is how long it takes"

@@ -1,7 +1,8 @@
+import msgspec
 import pytest
 
 from bench.results.table import LONG_COLUMNS, UNITS, long_records, table
-from tests.runs import matmul, measurement, run, small_run
+from tests.runs import gpu_run, matmul, measurement, run, small_run
 
 
 def test_every_case_has_a_record_whether_it_has_a_number_or_not() -> None:
@@ -65,3 +66,32 @@ def test_the_table_for_pandas_has_missing_values_and_no_zeros() -> None:
 def test_a_table_of_no_runs_has_the_columns_all_the_same() -> None:
     assert list(table([]).columns) == list(table([run()]).columns)
     assert "seconds" in list(table([]).columns)
+
+
+def test_the_speedup_of_a_gpu_names_the_cpu_that_it_is_over() -> None:
+    run = gpu_run()
+    torch = next(m for m in run.measurements if m.id == "matmul/n=64/call/float32/torch-cpu")
+    torch.host_seconds = torch.seconds and msgspec.structs.replace(
+        torch.seconds, median=1e-6, low=1e-6, high=1e-6, min=1e-6
+    )
+    frame = table([run]).set_index("id")
+    gpu = frame.loc["matmul/n=64/call/float32/torch-cuda"]
+    assert gpu["speedup_over"] == "matmul/n=64/call/float32/numpy"
+    assert gpu["speedup"] == pytest.approx(0.2522, abs=1e-4)
+    assert gpu["speedup_low"] < gpu["speedup"] < gpu["speedup_high"]
+    assert gpu["speedup_with_transfers_over"] == torch.id
+    assert gpu["speedup_with_transfers"] < gpu["speedup"]
+    cpus = frame[frame["device"] == "cpu"]
+    columns = [name for name in frame.columns if name.startswith("speedup")]
+    assert len(columns) == 8
+    assert cpus[columns].isna().all(axis=None)
+    single = gpu_run(spread=None).table().set_index("id").loc[gpu.name]
+    assert single[["speedup_low", "speedup_high"]].isna().all()
+
+
+def test_a_speedup_is_over_a_cpu_of_the_same_run() -> None:
+    cpus, gpus = gpu_run(), gpu_run()
+    cpus.measurements = [m for m in cpus.measurements if m.device == "cpu"]
+    gpus.measurements = [m for m in gpus.measurements if m.device != "cpu"]
+    assert table([cpus, gpus])["speedup"].isna().all()
+    assert table([gpu_run()])["speedup"].notna().sum() == len(gpus.measurements)

@@ -107,7 +107,7 @@ class CaseLine(Line, tag="case"):
     @property
     def is_cold(self) -> bool:
         """Whether the caches are emptied before each call."""
-        return COLD in (self.variant or "").split("+")
+        return _is_cold(self.variant)
 
 
 class Block(Struct, kw_only=True):
@@ -262,9 +262,14 @@ class Measurement(Line, tag="measurement"):
         return self.suite, self.id
 
     @property
-    def work(self) -> str:
-        """The id without the backend: measurements of the same work are compared."""
-        return self.id.rpartition("/")[0]
+    def is_cold(self) -> bool:
+        """Whether the caches were emptied before each call."""
+        return _is_cold(self.variant)
+
+    @property
+    def work(self) -> tuple[str, bool]:
+        """The id without the backend, and whether caches were cold: what is compared."""
+        return self.id.rpartition("/")[0], self.is_cold
 
     @property
     def place(self) -> str:
@@ -284,6 +289,10 @@ class Measurement(Line, tag="measurement"):
         if self.seconds is None or self.bytes_moved is None:
             return None
         return self.bytes_moved / self.seconds.median
+
+
+def _is_cold(variant: str | None) -> bool:
+    return COLD in (variant or "").split("+")
 
 
 class EndLine(Line, tag="end"):

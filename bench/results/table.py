@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
+from bench.comparing.speedup import Ratio, Speedup, speedups
 from bench.results.schema import Interval, Measurement, Run
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ TEXT_COLUMNS: Final = (
     "verified",
     "input_digest",
     "flags",
+    "speedup_over",
+    "speedup_with_transfers_over",
 )
 COUNT_COLUMNS: Final = (
     "workload_version",
@@ -53,6 +56,8 @@ UNITS: Final = {
     "peak_bytes": "B",
     "energy_joules": "J",
     "relative_error": "1",
+    "speedup": "1",
+    "speedup_with_transfers": "1",
 }
 """The metrics of the long form, in their order."""
 
@@ -86,11 +91,12 @@ def table(runs: Sequence[Run]) -> "pandas.DataFrame":
 
     Each dimension of a size is a column of its own, `dim_n`, `dim_channels`, missing where a
     workload has no such dimension. `first_call_seconds` is the median over the blocks; `flags` are
-    joined by commas. Columns are nullable: `string`, `Int64` or `Float64`.
+    joined by commas. `speedup` is that of a GPU over the best CPU of its run, whose id is
+    `speedup_over`. Columns are nullable: `string`, `Int64` or `Float64`.
     """
     import pandas
 
-    rows = [_row(run, m) for run in runs for m in run.measurements]
+    rows = [_row(run, m, found) for run in runs for m, found in _with_speedups(run)]
     dims = sorted({f"dim_{dim}" for run in runs for m in run.measurements for dim in m.sizes})
     columns = _columns(dims)
     # The storage is named, because the default depends on whether pyarrow is installed.
@@ -115,6 +121,9 @@ def _columns(dims: Sequence[str]) -> dict[str, str]:
         *("first_call_seconds", "flops", "flops_per_second", "bytes_moved", "bytes_per_second"),
         *("peak_bytes", "energy_joules", "relative_error", "verified", "input_digest"),
         *("blocks", "samples", "flags"),
+        *("speedup", "speedup_low", "speedup_high", "speedup_over"),
+        *("speedup_with_transfers", "speedup_with_transfers_low", "speedup_with_transfers_high"),
+        "speedup_with_transfers_over",
     )
     counts = {*COUNT_COLUMNS, *dims}
     return {
@@ -123,7 +132,13 @@ def _columns(dims: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _row(run: Run, m: Measurement) -> dict[str, Any]:
+def _with_speedups(run: Run) -> Iterator[tuple[Measurement, Speedup | None]]:
+    found = {pair.gpu.key: pair for pair in speedups(run.measurements)}
+    for m in run.measurements:
+        yield m, found.get(m.key)
+
+
+def _row(run: Run, m: Measurement, found: Speedup | None) -> dict[str, Any]:
     row: dict[str, Any] = {
         **{name: getattr(m, name, None) for name in (*TEXT_COLUMNS, *COUNT_COLUMNS)},
         "run_id": run.header.id,
@@ -132,10 +147,12 @@ def _row(run: Run, m: Measurement) -> dict[str, Any]:
         "blocks": len(m.blocks),
         "samples": sum(len(block.seconds) for block in m.blocks),
         "seconds_min": m.seconds.min if m.seconds else None,
+        "speedup_over": found.cpu.id if found else None,
+        "speedup_with_transfers_over": found.cpu_host.id if found and found.cpu_host else None,
         **{f"dim_{dim}": value for dim, value in m.sizes.items()},
     }
     for name in UNITS:
-        row[name], row[f"{name}_low"], row[f"{name}_high"] = _metric(m, name)
+        row[name], row[f"{name}_low"], row[f"{name}_high"] = _metric(m, name, found)
     return row
 
 
@@ -154,18 +171,18 @@ def long_records(runs: Sequence[Run]) -> list[dict[str, Any]]:
             **dict(zip(("metric", "unit", "value", "low", "high"), values, strict=True)),
         }
         for run in runs
-        for m in run.measurements
-        for values in _metrics(m)
+        for m, found in _with_speedups(run)
+        for values in _metrics(m, found)
     ]
 
 
 _Values = tuple[str | None, str | None, float | None, float | None, float | None]
 
 
-def _metrics(m: Measurement) -> Iterator[_Values]:
+def _metrics(m: Measurement, found: Speedup | None) -> Iterator[_Values]:
     absent = True
     for name, unit in UNITS.items():
-        value, low, high = _metric(m, name)
+        value, low, high = _metric(m, name, found)
         if value is not None:
             absent = False
             yield name, unit, value, low, high
@@ -173,8 +190,14 @@ def _metrics(m: Measurement) -> Iterator[_Values]:
         yield None, None, None, None, None
 
 
-def _metric(m: Measurement, name: str) -> tuple[float | None, float | None, float | None]:
+def _metric(
+    m: Measurement, name: str, found: Speedup | None
+) -> tuple[float | None, float | None, float | None]:
     """Return the value of a metric of `UNITS` with its interval."""
+    if name == "speedup":
+        return _ratio(found.alone if found else None)
+    if name == "speedup_with_transfers":
+        return _ratio(found.with_transfers if found else None)
     if name == "first_call_seconds":
         firsts = [block.first_call_seconds for block in m.blocks]
         return (median(firsts) if firsts else None), None, None
@@ -186,6 +209,10 @@ def _metric(m: Measurement, name: str) -> tuple[float | None, float | None, floa
     if isinstance(value, Interval):
         return value.median, value.low, value.high
     return value, None, None
+
+
+def _ratio(ratio: Ratio | None) -> tuple[float | None, float | None, float | None]:
+    return (ratio.median, ratio.low, ratio.high) if ratio else (None, None, None)
 
 
 def _rate(

@@ -16,6 +16,7 @@ from ._activation import NEEDED, draw_x, draw_x_and_dy, elements, layer
 from ._dims import complete
 from ._fusing import elementwise
 from ._pullback import Pullback, backward_array, backward_torch, forward_array, forward_torch
+from .relu import rectified
 
 SLOPE = math.sqrt(2 / math.pi)  # of the tanh form's argument at 0
 CUBIC = 0.044715
@@ -51,7 +52,7 @@ def _exact(xp: Any, x: Any) -> Any:
     tail = _tail_ratio(a)
     tail *= xp.exp(-0.5 * (a * a))
     tail *= a
-    return xp.maximum(x, 0) - tail
+    return rectified(xp, x) - tail
 
 
 def _exact_gradient(xp: Any, dy: Any, x: Any) -> Any:

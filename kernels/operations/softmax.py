@@ -12,20 +12,18 @@ from bench.workload import Dims, Phase, Size, Workload
 from ._dims import complete
 from ._fusing import fused
 from ._pullback import Pullback, backward_array, backward_torch, forward_array, forward_torch
+from ._sums import row_dots, row_sums
 
 
 def softmax(xp: Any, x: Any) -> tuple[Any, Pullback]:
     """Return exp(x) over its sum along the last axis; the pullback keeps that output."""
     # The largest is subtracted first, so that exp cannot overflow.
     y = fused(xp, _exp_of_difference)(x, x.max(axis=-1, keepdims=True))
-    y /= y.sum(axis=-1, keepdims=True)
+    y /= row_sums(xp, y)[..., None]
 
     def pullback(dy: Any) -> tuple[Any]:
-        if hasattr(xp, "fuse"):
-            along = fused(xp, _sum_of_products)(y, dy)
-        else:
-            along = xp.einsum("...i,...i->...", y, dy)
-        return (fused(xp, _product_with_difference)(y, dy, along[..., None]),)
+        along = row_dots(xp, y, dy)[..., None]
+        return (fused(xp, _product_with_difference)(y, dy, along),)
 
     return y, pullback
 
@@ -35,14 +33,10 @@ def _exp_of_difference(xp: Any, x: Any, top: Any) -> Any:
     return xp.exp(difference, out=difference)
 
 
-def _sum_of_products(xp: Any, y: Any, dy: Any) -> Any:
-    return xp.sum(y * dy, axis=-1)
-
-
 def _product_with_difference(_xp: Any, y: Any, dy: Any, along: Any) -> Any:
     dx = dy - along
     dx *= y
-    return dx
+    return dx.astype(dy.dtype, copy=False)  # CuPy's sums of half precision are float32
 
 
 def softmax_torch(torch: Any, x: Any) -> Any:
