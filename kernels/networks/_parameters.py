@@ -28,10 +28,15 @@ def dense(inner: int, outer: int) -> tuple[Parameter, Parameter]:
     return Parameter((outer, inner), math.sqrt(2 / inner)), Parameter((outer,), 0.1)
 
 
-def kernels(inner: int, outer: int, kernel: int) -> Parameter:
+def kernels(inner: int, outer: int, kernel: int, gain: float = 1) -> Parameter:
     """Declare the weights (outer, inner, kernel, kernel) of a convolution (He et al., 2015)."""
-    spread = math.sqrt(2 / (inner * kernel**2))
+    spread = gain * math.sqrt(2 / (inner * kernel**2))
     return Parameter((outer, inner, kernel, kernel), spread)
+
+
+def convolution(inner: int, outer: int, kernel: int) -> tuple[Parameter, Parameter]:
+    """Declare the weights and biases of a convolution."""
+    return kernels(inner, outer, kernel), Parameter((outer,), 0.1)
 
 
 def batch_norm(channels: int) -> tuple[Parameter, ...]:

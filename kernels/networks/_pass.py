@@ -13,12 +13,15 @@ from ..operations.dropout import dropout
 
 
 class Value:
-    """An array of the network: gradients are told apart by the value that they belong to."""
+    """An array of the network; `key` tells its gradient from those of others.
 
-    __slots__ = ("array",)
+    A pass remembers keys alone, so that an array lives on only where a pullback keeps it.
+    """
+
+    __slots__ = ("array", "key")
 
     def __init__(self, array: Any) -> None:
-        self.array = array
+        self.array, self.key = array, object()
 
 
 class Pass:
@@ -29,16 +32,23 @@ class Pass:
 
     def __init__(self, xp: Any, *, training: bool = False, masks: Sequence[Any] = ()) -> None:
         self.xp, self.training = xp, training
+        self._drops = len(masks) > 0
         self._masks: Iterator[Any] = iter(masks)
-        self._steps: list[tuple[Value, tuple[Any, ...], Pullback]] = []
+        self._steps: list[tuple[object, list[object], Pullback]] = []
 
     def __call__(self, operation: Operation, *operands: Any, **options: Any) -> Value:
-        """Apply an operation to values, and to arrays that need no gradient."""
+        """Apply an operation to values, and to arrays that need no gradient.
+
+        Where the first operand is such an array, it is what the network reads.
+        """
+        if not isinstance(operands[0], Value):
+            options["input_gradient"] = False
         arrays = [x.array if isinstance(x, Value) else x for x in operands]
         output, pullback = operation(self.xp, *arrays, **options)
         value = Value(output)
         if self.training:
-            self._steps.append((value, operands, pullback))
+            keys = [x.key if isinstance(x, Value) else None for x in operands]
+            self._steps.append((value.key, keys, pullback))
         return value
 
     def norm(self, x: Value, layer: Sequence[Value]) -> Value:
@@ -49,8 +59,8 @@ class Pass:
         return self(batch_norm, x, gain, bias, mean, variance)
 
     def drop(self, x: Value) -> Value:
-        """Drop by the next mask in training; do nothing in inference."""
-        return self(dropout, x, next(self._masks)) if self.training else x
+        """Drop by the next mask in training; do nothing in inference, or where none was drawn."""
+        return self(dropout, x, next(self._masks)) if self.training and self._drops else x
 
     def add(self, a: Value, b: Value) -> Value:
         """Add, as at the end of a residual block."""
@@ -62,17 +72,17 @@ class Pass:
 
     def gradients(self, output: Value, dy: Any, wanted: Sequence[Value]) -> list[Any]:
         """Go back from the gradient `dy` of `output`; may be called again."""
-        due: dict[int, Any] = {id(output): dy}
-        for value, operands, pullback in reversed(self._steps):
-            dy = due.pop(id(value), None)
+        due = {output.key: dy}
+        for key, operands, pullback in reversed(self._steps):
+            dy = due.pop(key, None)
             if dy is None:
                 continue
             for operand, gradient in zip(operands, pullback(dy), strict=False):
-                if isinstance(operand, Value) and gradient is not None:
-                    before = due.get(id(operand))
+                if operand is not None and gradient is not None:
+                    before = due.get(operand)
                     # Not in place: the same array may be the gradient of something else, too.
-                    due[id(operand)] = gradient if before is None else before + gradient
-        return [due[id(value)] for value in wanted]
+                    due[operand] = gradient if before is None else before + gradient
+        return [due[value.key] for value in wanted]
 
 
 def _sum(_xp: Any, a: Any, b: Any) -> tuple[Any, Pullback]:
@@ -80,4 +90,5 @@ def _sum(_xp: Any, a: Any, b: Any) -> tuple[Any, Pullback]:
 
 
 def _reshaped(_xp: Any, x: Any, *, shape: tuple[int, ...]) -> tuple[Any, Pullback]:
-    return x.reshape(shape), lambda dy: (dy.reshape(x.shape),)
+    before = x.shape
+    return x.reshape(shape), lambda dy: (dy.reshape(before),)
