@@ -23,6 +23,14 @@ MOMENTUM = 0.9
 ADAM_BETAS = (0.9, 0.999)
 ADAM_EPS = 1e-8
 HALVES = ("float16", "bfloat16")
+DECISIONS = 2000.0
+"""Widens the limits of gradients where there are kinks, to a hundredth in float32.
+
+A sum that is nearly 0 is above it in one order of additions and below it in another, and its
+rectifier lets the gradient pass or not. Of a few million one is so near; it changes the gradient by
+up to a hundredth, in float32. In half precision there are so many that only a gradient that has
+nothing to do with the right one is rejected.
+"""
 GRADIENT_SCALE = 2.0**10
 """Of the loss in float16, below whose range small gradients would fall."""
 
@@ -48,6 +56,8 @@ class Network:
     masks: Callable[[Any, Dims], Sequence[Any]] = lambda _rng, _dims: ()
     """`masks(rng, dims)`: of the dropouts, in their order."""
     is_image: bool = False
+    has_kinks: bool = False
+    """Whether rectifiers or maxima decide what has a gradient."""
 
 
 @dataclass
@@ -373,6 +383,7 @@ def phases(network: Network) -> dict[str, Phase]:
             variants={way: {kind: versions[way][name]} for way, kind in ways.items()},
             preset="quick" if name in ("forward", "training_step") else "standard",
             is_network=True,
+            error_factor=DECISIONS if network.has_kinks and "forward" not in name else 1.0,
             flops=multiply_adds(name),
             bytes_moved=moved,
         )
@@ -390,7 +401,13 @@ def workload(
     resize: Callable[[Mapping[str, int]], Dims],
     includes: Iterable[tuple[str, str]] = (),
 ) -> Workload:
-    """Return the workload of a network."""
+    """Return the workload of a network; `includes` adds to what is true of all."""
+    told = {
+        "torch": "a training step: forward, loss, backward, update by the library's own optimizer;"
+        " float16 and bfloat16 are autocast over float32 parameters",
+    }
+    for library, text in includes:
+        told[library] = f"{told[library]}; {text}" if library in told else text
     return Workload(
         name=name,
         summary=summary,
@@ -399,10 +416,6 @@ def workload(
         sizes=sizes,
         inputs=inputs_of(network),
         phases=phases(network),
-        includes={
-            "torch": "a training step: forward, loss, backward, update by the library's own"
-            " optimizer; float16 and bfloat16 are autocast over float32 parameters",
-            **dict(includes),
-        },
+        includes=told,
         resize=resize,
     )

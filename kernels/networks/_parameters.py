@@ -39,11 +39,11 @@ def convolution(inner: int, outer: int, kernel: int) -> tuple[Parameter, Paramet
     return kernels(inner, outer, kernel), Parameter((outer,), 0.1)
 
 
-def batch_norm(channels: int) -> tuple[Parameter, ...]:
-    """Declare gain, bias, running mean and running variance of a batch normalisation."""
-    gain, bias = layer_norm(channels)
+def batch_norm(channels: int, gain: float = 1) -> tuple[Parameter, ...]:
+    """Declare gains around `gain`, biases, running means and variances of a normalisation."""
+    gains, bias = Parameter((channels,), 0.1, gain), Parameter((channels,), 0.1)
     mean = Parameter((channels,), 0.1, learned=False)
-    return gain, bias, mean, Parameter((channels,), 0.1, 1.0, learned=False)
+    return gains, bias, mean, Parameter((channels,), 0.1, 1.0, learned=False)
 
 
 def layer_norm(features: int) -> tuple[Parameter, Parameter]:

@@ -100,6 +100,7 @@ WORKLOAD = workload(
         module=module,
         multiply_adds=multiply_adds,
         first=first,
+        has_kinks=True,
     ),
     name="mlp",
     summary="multilayer perceptron with two hidden layers, with and without dropout",
