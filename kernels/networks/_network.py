@@ -245,6 +245,9 @@ class TorchNetwork:
             for (name, _), array in zip(listed, arrays, strict=True):
                 state[name] = array.to(exact, copy=True)
         module.load_state_dict(state, assign=True)
+        for part in module.modules():
+            if isinstance(part, torch.nn.RNNBase):
+                part.flatten_parameters()  # side by side in memory, as cuDNN wants them
         dropouts = [part for part in module.modules() if hasattr(part, "mask")]
         for part, mask in zip(dropouts, given.masks, strict=True):
             part.mask = mask.to(exact)

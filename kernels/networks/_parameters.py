@@ -51,6 +51,11 @@ def layer_norm(features: int) -> tuple[Parameter, Parameter]:
     return Parameter((features,), 0.1, 1.0), Parameter((features,), 0.1)
 
 
+def table(rows: int, features: int, spread: float = 0.02) -> Parameter:
+    """Declare an embedding; transformers draw theirs from N(0, 0.02^2) (Devlin et al., 2019)."""
+    return Parameter((rows, features), spread)
+
+
 def leaves(tree: Tree) -> list[Any]:
     """Return the leaves in their order."""
     if isinstance(tree, Mapping):
