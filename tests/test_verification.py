@@ -277,14 +277,16 @@ def test_a_larger_error_passes_only_where_a_workload_declares_it() -> None:
 
 
 def test_the_limit_of_a_network_follows_from_what_float32_itself_reaches() -> None:
-    def limit(own_error: float | None, dtype: str) -> float:
-        return Reference("full", "", own_error=own_error).limit(dtype, 8.0)
+    def limit(own_error: float | None, dtype: str, factor: float = 8.0) -> float:
+        return Reference("full", "", own_error=own_error).limit(dtype, factor)
 
     assert limit(None, "float32") == 8 * LIMITS["float32"]
     assert limit(1e-4, "float32") == pytest.approx(3e-4)
-    assert limit(1e-9, "float32") == LIMITS["float32"], "never below that of an operation"
-    assert limit(1e-5, "tf32") == pytest.approx(3e-5 * 200)
-    assert limit(2e-2, "bfloat16") == 0.5, "beyond it anything would pass"
+    assert limit(1e-9, "float32", 1) == LIMITS["float32"], "never below that of an operation"
+    assert limit(1e-9, "float32") == 8 * LIMITS["float32"], "nor below what the workload declares"
+    assert limit(1e-5, "tf32") == pytest.approx(1e-5 * 2**13), "what is coarser rounds each layer"
+    assert limit(1e-5, "float64") == pytest.approx(8e-12)
+    assert limit(2e-2, "bfloat16") == 0.8, "beyond it anything would pass"
 
 
 def test_the_outputs_of_a_network_are_one_vector(tmp_path: Path) -> None:

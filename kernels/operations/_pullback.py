@@ -4,6 +4,9 @@ An operation is a function of a library with NumPy's interface and of arrays. It
 and a *pullback*: a function of the output's gradient that returns the gradients of the arrays, in
 their order, None for those that have none (labels, masks). What backward needs stays inside the
 pullback; whoever wants the output alone drops it. Networks chain operations by their pullbacks.
+
+An operation with which a network may begin takes `input_gradient`: where that is False, the
+pullback returns None for the first array too, and does not compute what nobody asks for.
 """
 
 from collections.abc import Callable, Sequence

@@ -27,6 +27,46 @@ from ._conv2d_reference import (
     weight_gradient_reference,
 )
 from ._conv2d_shape import resize, shape_of
+from ._pullback import Pullback
+from ._sums import row_sums
+
+ARRAY = (forward_array, input_gradient_array, weight_gradient_array)
+CUPY = (forward_cupy, input_gradient_cupy, weight_gradient_cupy)
+
+
+def conv2d(
+    xp: Any,
+    x: Any,
+    w: Any,
+    b: Any | None = None,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    input_gradient: bool = True,
+) -> tuple[Any, Pullback]:
+    """Return the convolution as an operation of networks, where every pass has other arrays.
+
+    Workspaces are allocated anew: libraries keep freed memory at hand, so that over the layers of
+    ResNet-50 at batch 8 this takes less time than can be measured.
+    """
+    forward, of_input, of_weights = CUPY if hasattr(xp, "fuse") else ARRAY
+    names = ("batch", "in_channels", "height", "width", "out_channels", "kernel", "kernel_width")
+    dims = dict(zip(names, (*x.shape, len(w), *w.shape[2:]), strict=True))
+    dims |= {"stride": stride, "padding": padding}
+    y = forward(xp, dims, x, w)()
+    if b is not None:
+        y += b[:, None, None]
+
+    def pullback(dy: Any) -> tuple[Any, Any, Any]:
+        dx = of_input(xp, dims, dy, w)() if input_gradient else None
+        return dx, of_weights(xp, dims, x, dy)(), None if b is None else _bias_gradient(xp, dy, b)
+
+    return y, pullback
+
+
+def _bias_gradient(xp: Any, dy: Any, b: Any) -> Any:
+    planes = row_sums(xp, dy.reshape(-1, dy.shape[2] * dy.shape[3]))
+    return planes.reshape(dy.shape[:2]).sum(axis=0).astype(b.dtype, copy=False)
 
 
 def inputs(rng: Any, dims: Dims) -> tuple[Any, Any]:

@@ -53,11 +53,14 @@ def embedding_torch(torch: Any, w: Any, ids: Any) -> Any:
 
 def inputs(rng: Any, dims: Dims) -> tuple[Any, Any]:
     """Draw a table from N(0, 1), and tokens."""
-    vocabulary = dims["vocabulary"]
-    w = rng.standard_normal((vocabulary, dims["features"]), dtype="float32")
+    w = rng.standard_normal((dims["vocabulary"], dims["features"]), dtype="float32")
+    return w, draw_ids(rng, dims["vocabulary"], (dims["batch"], dims["tokens"]))
+
+
+def draw_ids(rng: Any, vocabulary: int, shape: tuple[int, ...]) -> Any:
+    """Draw tokens as frequent as words are."""
     # The logarithm of what has the density 1 / r is uniform.
-    ranks = (vocabulary + 1.0) ** rng.random((dims["batch"], dims["tokens"]))
-    return w, ranks.astype("int64") - 1
+    return ((vocabulary + 1.0) ** rng.random(shape)).astype("int64") - 1
 
 
 def backward_inputs(rng: Any, dims: Dims) -> tuple[Any, Any, Any]:

@@ -17,7 +17,9 @@ from ._dims import complete
 from ._pullback import Pullback, backward_array, backward_torch, forward_array, forward_torch
 
 
-def linear(xp: Any, x: Any, w: Any, b: Any | None = None) -> tuple[Any, Pullback]:
+def linear(
+    xp: Any, x: Any, w: Any, b: Any | None = None, *, input_gradient: bool = True
+) -> tuple[Any, Pullback]:
     """Return x w^T + b; all leading axes of x are rows of one matrix product."""
     rows = x.reshape(-1, x.shape[-1])
     y = xp.matmul(rows, w.T)
@@ -26,7 +28,7 @@ def linear(xp: Any, x: Any, w: Any, b: Any | None = None) -> tuple[Any, Pullback
 
     def pullback(dy: Any) -> tuple[Any, Any, Any]:
         dy = dy.reshape(-1, dy.shape[-1])
-        dx = xp.matmul(dy, w).reshape(x.shape)
+        dx = xp.matmul(dy, w).reshape(x.shape) if input_gradient else None
         return dx, xp.matmul(dy.T, rows), None if b is None else dy.sum(axis=0)
 
     return y.reshape(*x.shape[:-1], -1), pullback
