@@ -31,6 +31,8 @@ rectifier lets the gradient pass or not. Of a few million one is so near; it cha
 up to a hundredth, in float32. In half precision there are so many that only a gradient that has
 nothing to do with the right one is rejected.
 """
+COMPILATIONS = 2**16
+"""Of one network in one process, for its sizes, dtypes and phases."""
 GRADIENT_SCALE = 2.0**10
 """Of the loss in float16, below whose range small gradients would fall."""
 
@@ -259,7 +261,13 @@ class TorchNetwork:
         self.module = module
         if "compiled" in way:
             torch._inductor.config.compile_threads = 1  # no helpers that take the cores
-            self.module = torch.compile(module)
+            # Code for each size, as for who has one: not for all shapes, nor none after eight.
+            torch._dynamo.config.cache_size_limit = COMPILATIONS
+            torch._dynamo.config.accumulated_cache_size_limit = COMPILATIONS
+            self.module = torch.compile(module, dynamic=False)
+            if hasattr(torch._functorch.config, "donated_buffer"):
+                # What it says can be gone back through once only; phases share compiled code.
+                torch._functorch.config.donated_buffer = False
 
     def precision(self) -> Any:
         """Return the context in which the module is called."""
