@@ -18,10 +18,10 @@ from bench.units import seconds, significant
 TARGETS = {
     "mlp/mnist,batch=32": 1.5,
     "lenet5/mnist,batch=32": 2.5,
-    "transformer/small,batch=32": 2.0,
-    "lstm_classifier/small,batch=32": 2.5,
+    "transformer/bert_mini,batch=32": 2.0,
+    "lstm_classifier/imdb,batch=32": 2.5,
     "vgg16/cifar,batch=32": 2.0,
-    "resnet50/imagenet64,batch=32": 3.0,
+    "resnet50/tiny_imagenet,batch=32": 3.0,
 }
 
 

@@ -18,6 +18,9 @@ from ..operations.cross_entropy import cross_entropy
 from ._parameters import Parameter, Tree, count, draw, filled, leaves
 from ._pass import Pass, Value
 
+FIRST = ("forward", "training_step")
+"""The phases that users ask for first; the others are timed in the plain way only."""
+
 LEARNING_RATE = 0.0
 MOMENTUM = 0.9
 ADAM_BETAS = (0.9, 0.999)
@@ -387,12 +390,15 @@ def phases(network: Network) -> dict[str, Phase]:
     def moved(dims: Dims, item: int) -> int:
         return item * count(network.declare(dims))
 
+    def variants(name: str) -> dict[str, dict[str, Prepare]]:
+        return {way: {kind: versions[way][name]} for way, kind in ways.items()}
+
     return {
         name: Phase(
             array=arrays[name],
             torch=plain[name],
-            variants={way: {kind: versions[way][name]} for way, kind in ways.items()},
-            preset="quick" if name in ("forward", "training_step") else "standard",
+            variants=variants(name) if name in FIRST else {},
+            preset="quick" if name in FIRST else "standard",
             is_network=True,
             error_factor=DECISIONS if network.has_kinks and "forward" not in name else 1.0,
             flops=multiply_adds(name),
