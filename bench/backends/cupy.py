@@ -26,9 +26,9 @@ BFLOAT16: Final = "bfloat16"
 HOLD: Final = """
 extern "C" __global__ void hold(long long nanoseconds) {
     long long begin, now;
-    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(begin));
+    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(begin));
     do {
-        asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
+        asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
     } while (now - begin < nanoseconds);
 }
 """
