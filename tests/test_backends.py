@@ -480,8 +480,9 @@ def fake_cupy(
     *,
     devices: int | Exception = 1,
     product: Exception | None = None,
-) -> None:
-    """Install a CuPy that has no more than what opening a GPU needs."""
+) -> list[tuple[str, int]]:
+    """Install a CuPy that has no more than what opening a GPU needs; return cuBLAS's modes."""
+    modes: list[tuple[str, int]] = []
     monkeypatch.setenv("CUPY_TF32", "1")
 
     def count() -> int:
@@ -498,21 +499,30 @@ def fake_cupy(
     fake_module(
         monkeypatch,
         "cupy",
-        cuda=SimpleNamespace(runtime=runtime, Device=lambda number=0: device),
+        cuda=SimpleNamespace(
+            runtime=runtime,
+            Device=lambda number=0: device,
+            get_cublas_handle=lambda: "handle",
+            cublas=SimpleNamespace(setMathMode=lambda handle, mode: modes.append((handle, mode))),
+        ),
+        random=SimpleNamespace(standard_normal=lambda shape, dtype: None),
         ones=lambda shape, dtype: None,
         matmul=matmul,
     )
+    return modes
 
 
 @pytest.mark.usefixtures("gpu")
 def test_cupy_with_a_gpu_opens_at_full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_cupy(monkeypatch)
+    modes = fake_cupy(monkeypatch)
     backend = CupyBackend()
     backend.open(1, None)
     assert backend.namespace is sys.modules["cupy"]
     assert os.environ["CUPY_TF32"] == "0"
+    assert not modes
     CupyBackend().open(1, CupyBackend.setup_of("tf32", None))
     assert os.environ["CUPY_TF32"] == "1"
+    assert modes == [("handle", cupy.TF32_MATH)], "of batches, too"
     assert CupyBackend.setup_of("float32", None) is None
 
 

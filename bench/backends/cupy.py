@@ -23,6 +23,8 @@ WHEELS: Final = {"cupy": None, "cupy-cuda11x": 11, "cupy-cuda12x": 12, "cupy-cud
 """The distributions that own the folder `cupy`, with the CUDA that each is built for."""
 TF32: Final = "tf32"
 BFLOAT16: Final = "bfloat16"
+TF32_MATH: Final = 3
+"""cuBLAS's CUBLAS_TF32_TENSOR_OP_MATH: CUPY_TF32 reaches single products only, not batches."""
 HOLD: Final = """
 extern "C" __global__ void hold(long long nanoseconds) {
     long long begin, now;
@@ -50,7 +52,7 @@ class CupyBackend(Backend):
         return TF32 if dtype == TF32 else None
 
     def open(self, threads: int, setup: str | None = None) -> None:
-        """Import CuPy and try a product, the first thing that needs CUDA's libraries."""
+        """Import CuPy and try what needs CUDA's libraries."""
         missing = why_no_gpu()
         installed = installed_wheels()
         if len(installed) > 1:
@@ -94,6 +96,9 @@ class CupyBackend(Backend):
         try:
             one = cupy.ones((2, 2), "float32")
             cupy.matmul(one, one)
+            if setup == TF32:
+                cupy.cuda.cublas.setMathMode(cupy.cuda.get_cublas_handle(), TF32_MATH)
+            cupy.random.standard_normal((2, 2), dtype="float32")  # opens another library
             cupy.cuda.Device().synchronize()
         except (ImportError, RuntimeError) as error:
             # CuPy opens some of them itself and says so in a RuntimeError.
