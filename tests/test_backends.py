@@ -298,6 +298,33 @@ def test_pytorch_with_cuda_and_a_gpu_opens(monkeypatch: pytest.MonkeyPatch, tmp_
     assert backend.target == ("cuda", 0)
 
 
+def test_a_hold_is_not_calibrated_by_the_clock_of_a_resting_gpu() -> None:
+    spun = 0.0
+
+    def sleep(cycles: int) -> None:
+        nonlocal spun
+        resting = min(cycles, max(0.0, 0.02 - spun) * 345e6)  # 345 MHz for 20 ms, then 1980
+        spun += resting / 345e6 + (cycles - resting) / 1980e6
+
+    class Timed(TorchCuda):
+        def record(self) -> float:
+            return spun
+
+        def elapsed(self, start: float, stop: float) -> float:
+            return stop - start
+
+        def synchronize(self) -> None:
+            return
+
+    backend: Any = Timed()
+    backend.namespace = SimpleNamespace(cuda=SimpleNamespace(_sleep=sleep))
+    for seconds in (20e-6, 5e-3):
+        backend.hold(seconds)
+        begin = spun
+        backend.hold(seconds)
+        assert spun - begin == pytest.approx(seconds, rel=0.01)
+
+
 @pytest.mark.usefixtures("gpu")
 def test_a_pytorch_without_cuda_on_a_machine_with_a_gpu(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path

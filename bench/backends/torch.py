@@ -29,6 +29,8 @@ INDEX: Final = "pip install torch --index-url https://download.pytorch.org/whl/"
 BUILDS: Final = {12: INDEX + "cu126", 13: INDEX + "cu130"}
 TUNED: Final = "tuned"
 CALIBRATION_CYCLES: Final = 10**6
+WAKE_CYCLES: Final = 4 * 10**7
+"""Some 20 ms at a GPU's full clock, which it takes to leave that of its rest."""
 
 
 class TorchBackend(Backend):
@@ -308,7 +310,7 @@ class TorchCuda(TorchAccelerator):
         """Let a kernel wait on the current stream, by the clock of its multiprocessor."""
         sleep = self.namespace.cuda._sleep
         if self._cycles_per_second is None:
-            sleep(CALIBRATION_CYCLES)  # the first one loads the kernel
+            sleep(WAKE_CYCLES)  # the first one loads the kernel
             start = self.record()
             sleep(CALIBRATION_CYCLES)
             stop = self.record()
