@@ -178,6 +178,20 @@ def test_memory_that_ran_out_is_recognised() -> None:
     assert not backend.is_out_of_memory(RuntimeError("shapes cannot be multiplied"))
 
 
+@pytest.mark.parametrize("backend", [TorchCuda, CupyBackend])
+def test_memory_of_a_gpu_that_ran_out_is_recognised(backend: Any) -> None:
+    opened = backend()
+    opened.namespace = torch_backend().namespace
+    for said in (
+        "CUDA error: out of memory",
+        "cudaErrorMemoryAllocation: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "CURAND_STATUS_ALLOCATION_FAILED",
+    ):
+        assert opened.is_out_of_memory(RuntimeError(said))
+    assert not opened.is_out_of_memory(RuntimeError("CUDA error: an illegal memory access"))
+
+
 def test_pytorch_says_so_itself_when_memory_runs_out() -> None:
     library = torch_backend().namespace
     with pytest.raises(RuntimeError) as caught:

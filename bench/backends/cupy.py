@@ -12,6 +12,7 @@ from bench.backends.nvidia import (
     energy_joules,
     install_for,
     require_cuda,
+    says_out_of_memory,
     why_no_gpu,
 )
 from bench.errors import BackendAbsent
@@ -217,9 +218,9 @@ class CupyBackend(Backend):
         self.namespace.get_default_pinned_memory_pool().free_all_blocks()
 
     def is_out_of_memory(self, error: BaseException) -> bool:
-        """Know CuPy's way of saying so."""
-        pool_error = self.namespace.cuda.memory.OutOfMemoryError
-        return super().is_out_of_memory(error) or isinstance(error, pool_error)
+        """Know CuPy's ways of saying so."""
+        # That of its pool is a MemoryError.
+        return super().is_out_of_memory(error) or says_out_of_memory(error)
 
     def _mapped(self, array: HostArray) -> Any:
         import numpy  # CuPy's own dependency

@@ -17,6 +17,7 @@ from bench.backends.nvidia import (
     energy_joules,
     install_for,
     require_cuda,
+    says_out_of_memory,
     why_no_gpu,
 )
 from bench.backends.powercap import package_joules
@@ -127,6 +128,7 @@ class TorchBackend(Backend):
             super().is_out_of_memory(error)
             or isinstance(error, torch.OutOfMemoryError)
             or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+            or says_out_of_memory(error)
         )
 
     def _mapped(self, array: HostArray) -> Any:
