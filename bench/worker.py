@@ -60,7 +60,21 @@ class Worker:
             return {"absent": {"reason": absent.reason, "remedy": absent.remedy}}
         except Exception as error:
             known = failure(self.backend, error)
+            self._end_if_lost(known.reason)
             return {"error": {"status": known.status, "reason": known.reason}}
+
+    def _end_if_lost(self, reason: str) -> None:
+        """End the process where an error has left a GPU's context unusable: a new one has its own.
+
+        After an illegal access to memory, for one, every later call fails.
+        """
+        if self.backend is None:
+            return
+        try:
+            self.backend.drain()
+        except Exception:
+            print(reason, file=sys.stderr, flush=True)
+            os._exit(1)
 
     def do_open(
         self, backend: str, threads: int, setup: str | None, memory_limit: int | None

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from bench.backends import backends
 from bench.backends.base import Backend
 from bench.errors import BackendAbsent
-from bench.measuring.measure import FLUSHED_BYTES, HOLD_SECONDS
-from bench.measuring.sampling import ColdStopwatch
+from bench.measuring.measure import FLUSHED_BYTES
+from bench.measuring.sampling import HOLD_SECONDS, ColdStopwatch
 from bench.workload import Call
 
 PRODUCTS = ((2048, "float32"), (4096, "float32"), (4096, "float16"), (8192, "float16"))

@@ -20,7 +20,7 @@ export PYTHONUNBUFFERED=1
 step() {
     local name=$1 limit=$2 begin=$SECONDS
     shift 2
-    timeout --signal=INT --kill-after=20 "$limit" "$@" >"$out/$name.log" 2>&1
+    timeout --signal="${signal:-INT}" --kill-after=20 "$limit" "$@" >"$out/$name.log" 2>&1
     local code=$?
     printf '%-24s exit %-3s %4ss\n' "$name" "$code" "$((SECONDS - begin))" | tee -a "$out/steps.txt"
 }
@@ -29,16 +29,17 @@ step() {
 suite() {
     local name=$1 limit=$2
     shift 2
-    step "$name" "$limit" "$python" -m bench run --quiet --output "$out/$name.jsonl" "$@"
+    # A script in the background ignores INT, and so does whatever it starts; bench ends alike.
+    signal=TERM step "$name" "$limit" "$python" -m bench run --quiet --output "$out/$name.jsonl" "$@"
 }
 
 look() {
-    step list 30 "$python" -m bench list
+    step list 90 "$python" -m bench list # the first import reads gigabytes from the disk
     step doctor 30 "$python" -m bench doctor
 }
 
 tests() {
-    step tests 200 "$python" -m pytest -q -rs -p no:cacheprovider tests/gpu
+    step tests 280 "$python" -m pytest -q -rs -p no:cacheprovider tests/gpu
 }
 
 quick() {
@@ -61,8 +62,8 @@ agree() {
 
 standard() {
     suite transfer 80 --suite transfer --minutes 1
-    suite matmul 200 --suite matmul --minutes 3 --dtype float32 --dtype float16 --dtype bfloat16
-    suite convolution 200 --suite convolution --minutes 3 --only '*resnet50*' \
+    suite matmul 170 --suite matmul --minutes 2.5 --dtype float32 --dtype float16 --dtype bfloat16
+    suite convolution 170 --suite convolution --minutes 2.5 --only '*resnet50*' \
         --dtype float32 --dtype tf32
 }
 

@@ -178,6 +178,20 @@ def test_memory_that_ran_out_is_recognised() -> None:
     assert not backend.is_out_of_memory(RuntimeError("shapes cannot be multiplied"))
 
 
+@pytest.mark.parametrize("backend", [TorchCuda, CupyBackend])
+def test_memory_of_a_gpu_that_ran_out_is_recognised(backend: Any) -> None:
+    opened = backend()
+    opened.namespace = torch_backend().namespace
+    for said in (
+        "CUDA error: out of memory",
+        "cudaErrorMemoryAllocation: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "CURAND_STATUS_ALLOCATION_FAILED",
+    ):
+        assert opened.is_out_of_memory(RuntimeError(said))
+    assert not opened.is_out_of_memory(RuntimeError("CUDA error: an illegal memory access"))
+
+
 def test_pytorch_says_so_itself_when_memory_runs_out() -> None:
     library = torch_backend().namespace
     with pytest.raises(RuntimeError) as caught:
@@ -296,6 +310,33 @@ def test_pytorch_with_cuda_and_a_gpu_opens(monkeypatch: pytest.MonkeyPatch, tmp_
     backend: Any = TorchCuda()
     backend.open(1, None)
     assert backend.target == ("cuda", 0)
+
+
+def test_a_hold_is_not_calibrated_by_the_clock_of_a_resting_gpu() -> None:
+    spun = 0.0
+
+    def sleep(cycles: int) -> None:
+        nonlocal spun
+        resting = min(cycles, max(0.0, 0.02 - spun) * 345e6)  # 345 MHz for 20 ms, then 1980
+        spun += resting / 345e6 + (cycles - resting) / 1980e6
+
+    class Timed(TorchCuda):
+        def record(self) -> float:
+            return spun
+
+        def elapsed(self, start: float, stop: float) -> float:
+            return stop - start
+
+        def synchronize(self) -> None:
+            return
+
+    backend: Any = Timed()
+    backend.namespace = SimpleNamespace(cuda=SimpleNamespace(_sleep=sleep))
+    for seconds in (20e-6, 5e-3):
+        backend.hold(seconds)
+        begin = spun
+        backend.hold(seconds)
+        assert spun - begin == pytest.approx(seconds, rel=0.01)
 
 
 @pytest.mark.usefixtures("gpu")
@@ -480,8 +521,9 @@ def fake_cupy(
     *,
     devices: int | Exception = 1,
     product: Exception | None = None,
-) -> None:
-    """Install a CuPy that has no more than what opening a GPU needs."""
+) -> list[tuple[str, int]]:
+    """Install a CuPy that has no more than what opening a GPU needs; return cuBLAS's modes."""
+    modes: list[tuple[str, int]] = []
     monkeypatch.setenv("CUPY_TF32", "1")
 
     def count() -> int:
@@ -498,21 +540,30 @@ def fake_cupy(
     fake_module(
         monkeypatch,
         "cupy",
-        cuda=SimpleNamespace(runtime=runtime, Device=lambda number=0: device),
+        cuda=SimpleNamespace(
+            runtime=runtime,
+            Device=lambda number=0: device,
+            get_cublas_handle=lambda: "handle",
+            cublas=SimpleNamespace(setMathMode=lambda handle, mode: modes.append((handle, mode))),
+        ),
+        random=SimpleNamespace(standard_normal=lambda shape, dtype: None),
         ones=lambda shape, dtype: None,
         matmul=matmul,
     )
+    return modes
 
 
 @pytest.mark.usefixtures("gpu")
 def test_cupy_with_a_gpu_opens_at_full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_cupy(monkeypatch)
+    modes = fake_cupy(monkeypatch)
     backend = CupyBackend()
     backend.open(1, None)
     assert backend.namespace is sys.modules["cupy"]
     assert os.environ["CUPY_TF32"] == "0"
+    assert not modes
     CupyBackend().open(1, CupyBackend.setup_of("tf32", None))
     assert os.environ["CUPY_TF32"] == "1"
+    assert modes == [("handle", cupy.TF32_MATH)], "of batches, too"
     assert CupyBackend.setup_of("float32", None) is None
 
 

@@ -620,6 +620,22 @@ def test_a_worker_sees_the_gpu_of_its_seat_and_is_set_up_as_its_cases_need(
     assert started == [("torch-cuda", "GPU-b", "tuned"), ("numpy", None, None)]
 
 
+@pytest.mark.parametrize("kind", [CaseError, WorkerError])
+def test_a_peak_that_cannot_be_measured_is_told_and_ends_nothing(
+    kind: type[CaseError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_worker: ScriptedWorker, message: dict[str, Any]) -> dict[str, float]:
+        if kind is WorkerError:
+            _worker.close()
+        raise kind("out_of_memory", "8192 is too large for this GPU")
+
+    monkeypatch.setattr(ScriptedWorker, "do_peaks", fail)
+    lines = list(execution().lines())
+    notes = [line.text for line in lines if isinstance(line, Note)]
+    assert any(note.endswith("peak is not known: 8192 is too large for this GPU") for note in notes)
+    assert any(isinstance(line, BlockLine) for line in lines)
+
+
 def test_a_worker_line_holds_the_peaks_in_the_block_that_measured_them() -> None:
     lines = [line for line in execution().lines() if isinstance(line, WorkerLine)]
     told = {(line.backend, line.block): line.peaks for line in lines}

@@ -2,6 +2,7 @@ import ast
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -178,6 +179,32 @@ def test_a_batch_costs_as_much_as_its_products() -> None:
     dims = {"batch": 7, "m": 2, "k": 3, "n": 5}
     assert phase.flops(dims) == 7 * 60
     assert phase.bytes_moved(dims, 4) == 7 * 4 * 31
+
+
+class Half:
+    """An array of bfloat16, as far as NumPy can tell: none of its own functions takes it."""
+
+    __array_ufunc__ = None
+    dtype = SimpleNamespace(name="bfloat16", itemsize=2)
+    shape = (2, 3, 3)
+
+    def astype(self, dtype: Any) -> Any:
+        return np.ones(self.shape, dtype)
+
+
+def test_batches_of_bfloat16_are_multiplied_in_float32_on_cupy() -> None:
+    def product(a: Any, b: Any) -> Any:
+        assert a.dtype == b.dtype == "float32"
+        found = Half()
+        found.astype = lambda dtype: (dtype, np.matmul(a, b))  # type: ignore[method-assign]
+        return found
+
+    xp, dims = SimpleNamespace(matmul=product), {"batch": 2, "m": 3, "k": 3, "n": 3}
+    prepare = WORKLOADS["batched_matmul"].phases["call"].implementation("cupy")
+    assert prepare is not None
+    dtype, found = prepare(xp, dims, Half(), Half())()
+    assert dtype is Half.dtype
+    assert np.array_equal(found, np.full(Half.shape, 3))
 
 
 def test_there_are_squares_from_64_to_8192_and_the_products_of_known_networks() -> None:

@@ -203,6 +203,14 @@ def test_a_cold_call_on_a_device_holds_neither_launch_nor_flush(tmp_path: Path) 
     assert statistics.median(measured["host_seconds"]) == pytest.approx(1.5e-3, rel=0.01)
 
 
+def test_a_cold_call_of_many_kernels_holds_no_launch_though_the_flush_is_short(
+    tmp_path: Path,
+) -> None:
+    device = FakeDevice(launch_seconds=100e-6, bytes_per_second=4e12)
+    measured = block(in_pieces(10, 5e-6), order(tmp_path, cold=True), device)
+    assert statistics.median(measured["seconds"]) == pytest.approx(50e-6, rel=0.01)
+
+
 def test_a_cold_call_that_nobody_waits_for_is_unsynchronised(tmp_path: Path) -> None:
     asked = order(tmp_path, cold=True)
     assert ending(product(stream="side"), asked)[0] == "unsynchronised"
@@ -250,6 +258,29 @@ def test_a_one_element_kernel_is_launch_bound_and_a_long_one_is_not(tmp_path: Pa
     assert "launch_bound" in small["notes"]
     assert statistics.median(small["seconds"]) == pytest.approx(3e-6, rel=0.01)
     assert "launch_bound" not in block(product(20e-6), order(tmp_path / "long"))["notes"]
+
+
+@pytest.mark.parametrize("seconds", [1e-3, 30e-3, 0.3])
+def test_a_call_that_waits_for_the_device_itself_is_not_launch_bound(
+    seconds: float, tmp_path: Path
+) -> None:
+    def prepare(device: FakeDevice, dims: Dims, a: Any, b: Any) -> Call:
+        def call() -> Any:
+            device.launch(seconds)
+            device.synchronize()
+            return a @ b
+
+        return call
+
+    device = FakeDevice()
+    assert "launch_bound" not in block(prepare, order(tmp_path), device)["notes"]
+    assert max(device.held) <= max(0.4, 2.1 * seconds), "no hold doubles the one before"
+
+
+@pytest.mark.parametrize("launches", [0.015, 0.06, 0.4])
+def test_a_call_that_launches_for_long_is_launch_bound(launches: float, tmp_path: Path) -> None:
+    device = FakeDevice(launch_seconds=launches / 10)
+    assert "launch_bound" in block(in_pieces(10, 5e-6), order(tmp_path), device)["notes"]
 
 
 def test_the_time_of_a_user_includes_both_transfers(tmp_path: Path) -> None:

@@ -319,6 +319,24 @@ def test_a_workload_without_a_version_for_the_library_is_skipped() -> None:
     assert reply == {"error": {"status": "skipped", "reason": "matmul has no version for fake"}}
 
 
+def test_a_device_that_an_error_has_left_unusable_ends_the_worker(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Lost(FakeDevice):
+        def drain(self) -> None:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    worker = Worker()
+    for device, expected in [(FakeDevice(), []), (Lost(), [1])]:
+        worker.backend = device
+        reply = worker.answer({"do": "visit", "case": "nobody began"})
+        assert reply["error"]["status"] == "failed"
+        assert ended == expected
+    assert "KeyError: 'nobody began'" in capsys.readouterr().err
+
+
 def test_the_end_of_its_input_ends_a_worker() -> None:
     worker = WorkerProcess("numpy", 1, None, random.Random(0))
     worker.open(None)

@@ -12,6 +12,7 @@ from bench.backends.nvidia import (
     energy_joules,
     install_for,
     require_cuda,
+    says_out_of_memory,
     why_no_gpu,
 )
 from bench.errors import BackendAbsent
@@ -23,12 +24,14 @@ WHEELS: Final = {"cupy": None, "cupy-cuda11x": 11, "cupy-cuda12x": 12, "cupy-cud
 """The distributions that own the folder `cupy`, with the CUDA that each is built for."""
 TF32: Final = "tf32"
 BFLOAT16: Final = "bfloat16"
+TF32_MATH: Final = 3
+"""cuBLAS's CUBLAS_TF32_TENSOR_OP_MATH: CUPY_TF32 reaches single products only, not batches."""
 HOLD: Final = """
 extern "C" __global__ void hold(long long nanoseconds) {
     long long begin, now;
-    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(begin));
+    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(begin));
     do {
-        asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
+        asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
     } while (now - begin < nanoseconds);
 }
 """
@@ -50,7 +53,7 @@ class CupyBackend(Backend):
         return TF32 if dtype == TF32 else None
 
     def open(self, threads: int, setup: str | None = None) -> None:
-        """Import CuPy and try a product, the first thing that needs CUDA's libraries."""
+        """Import CuPy and try what needs CUDA's libraries."""
         missing = why_no_gpu()
         installed = installed_wheels()
         if len(installed) > 1:
@@ -94,6 +97,9 @@ class CupyBackend(Backend):
         try:
             one = cupy.ones((2, 2), "float32")
             cupy.matmul(one, one)
+            if setup == TF32:
+                cupy.cuda.cublas.setMathMode(cupy.cuda.get_cublas_handle(), TF32_MATH)
+            cupy.random.standard_normal((2, 2), dtype="float32")  # opens another library
             cupy.cuda.Device().synchronize()
         except (ImportError, RuntimeError) as error:
             # CuPy opens some of them itself and says so in a RuntimeError.
@@ -212,9 +218,9 @@ class CupyBackend(Backend):
         self.namespace.get_default_pinned_memory_pool().free_all_blocks()
 
     def is_out_of_memory(self, error: BaseException) -> bool:
-        """Know CuPy's way of saying so."""
-        pool_error = self.namespace.cuda.memory.OutOfMemoryError
-        return super().is_out_of_memory(error) or isinstance(error, pool_error)
+        """Know CuPy's ways of saying so."""
+        # That of its pool is a MemoryError.
+        return super().is_out_of_memory(error) or says_out_of_memory(error)
 
     def _mapped(self, array: HostArray) -> Any:
         import numpy  # CuPy's own dependency

@@ -28,6 +28,10 @@ _THROTTLED: Final = {
 _POWER_CAP: Final = 0x04
 
 
+_OUT_OF_MEMORY: Final = ("out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
+"""What CUDA's runtime, cuBLAS, cuDNN and cuRAND say, whatever a library makes of it."""
+
+
 @dataclass(frozen=True)
 class Driver:
     """The driver's own version and the newest CUDA that it is for."""
@@ -109,6 +113,11 @@ def require_cuda(library: str, cuda: str, builds: Mapping[int, str]) -> None:
         f"update the driver to {OLDEST_DRIVER.get(major, 'a newer one')} or newer, or"
         f" {builds[found.cuda[0]]}",
     )
+
+
+def says_out_of_memory(error: BaseException) -> bool:
+    """Tell whether `error` is that of a library of CUDA's that got no memory."""
+    return isinstance(error, RuntimeError) and any(said in str(error) for said in _OUT_OF_MEMORY)
 
 
 def clock_state(gpu: str) -> DeviceState:

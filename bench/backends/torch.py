@@ -17,6 +17,7 @@ from bench.backends.nvidia import (
     energy_joules,
     install_for,
     require_cuda,
+    says_out_of_memory,
     why_no_gpu,
 )
 from bench.backends.powercap import package_joules
@@ -29,6 +30,8 @@ INDEX: Final = "pip install torch --index-url https://download.pytorch.org/whl/"
 BUILDS: Final = {12: INDEX + "cu126", 13: INDEX + "cu130"}
 TUNED: Final = "tuned"
 CALIBRATION_CYCLES: Final = 10**6
+WAKE_CYCLES: Final = 4 * 10**7
+"""Some 20 ms at a GPU's full clock, which it takes to leave that of its rest."""
 
 
 class TorchBackend(Backend):
@@ -125,6 +128,7 @@ class TorchBackend(Backend):
             super().is_out_of_memory(error)
             or isinstance(error, torch.OutOfMemoryError)
             or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+            or says_out_of_memory(error)
         )
 
     def _mapped(self, array: HostArray) -> Any:
@@ -308,7 +312,7 @@ class TorchCuda(TorchAccelerator):
         """Let a kernel wait on the current stream, by the clock of its multiprocessor."""
         sleep = self.namespace.cuda._sleep
         if self._cycles_per_second is None:
-            sleep(CALIBRATION_CYCLES)  # the first one loads the kernel
+            sleep(WAKE_CYCLES)  # the first one loads the kernel
             start = self.record()
             sleep(CALIBRATION_CYCLES)
             stop = self.record()

@@ -60,7 +60,13 @@ class Seats:
                 continue
             self._devices[seat] = device_name(self._workers[seat].description)
             if seat not in self.peaks:
-                self.peaks[seat] = self._workers[seat].ask(do="peaks", dtypes=sorted(dtypes))
+                try:
+                    self.peaks[seat] = self._workers[seat].ask(do="peaks", dtypes=sorted(dtypes))
+                except CaseError as error:
+                    problems.append(f"{seat.backend}: its peak is not known: {error}")
+                    if isinstance(error, WorkerError):
+                        del self._workers[seat]
+                        continue
             self._canaries[seat] = [self._read_canary(self._workers[seat])]
         return problems
 
@@ -82,7 +88,7 @@ class Seats:
                 canary=[reading for reading in readings if reading],
                 layout=worker.layout,
             )
-            if self.peaks.get(seat) != self._told.get(seat):
+            if seat in self.peaks and self.peaks[seat] != self._told.get(seat):
                 line.peaks = self._told[seat] = self.peaks[seat]
             lines.append(line)
         return lines

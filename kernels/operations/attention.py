@@ -13,6 +13,7 @@ from typing import Any
 
 from bench.workload import Dims, Phase, Size, Workload
 
+from ._batches import matmul
 from ._dims import complete
 from ._fusing import fused
 from ._pullback import Pullback, backward_array, backward_torch, forward_array, forward_torch
@@ -36,14 +37,14 @@ def attention(xp: Any, q: Any, k: Any, v: Any, *, causal: bool = False) -> tuple
     sums = xp.empty((*y.shape[:2], 1), y.dtype)
     weights = []
     for heads, rows, seen in blocks:
-        part = xp.matmul(queries[heads, rows], _transposed(keys[heads, seen]))
+        part = matmul(xp, queries[heads, rows], _transposed(keys[heads, seen]))
         if causal:
             size = len(range(*rows.indices(y.shape[1])))
             part[..., -size:] += xp.triu(xp.full((size, size), -math.inf, y.dtype), 1)
         # The largest is subtracted first, so that exp cannot overflow.
         fused(xp, _exp_of_difference)(part, part.max(axis=-1, keepdims=True))
         sums[heads, rows, 0] = row_sums(xp, part)
-        y[heads, rows] = xp.matmul(part, values[heads, seen])
+        y[heads, rows] = matmul(xp, part, values[heads, seen])
         weights.append(part)
     y /= sums
 
@@ -54,11 +55,11 @@ def attention(xp: Any, q: Any, k: Any, v: Any, *, causal: bool = False) -> tuple
         dk, dv = (xp.zeros(y.shape, y.dtype) for _ in range(2))
         for (heads, rows, seen), part in zip(blocks, weights, strict=True):
             share = shares[heads, rows]
-            dv[heads, seen] += xp.matmul(_transposed(part), share)
-            scores = xp.matmul(share, _transposed(values[heads, seen]))
+            dv[heads, seen] += matmul(xp, _transposed(part), share)
+            scores = matmul(xp, share, _transposed(values[heads, seen]))
             fused(xp, _difference_times)(scores, along[heads, rows], part)
-            dq[heads, rows] = xp.matmul(scores, keys[heads, seen])
-            dk[heads, seen] += xp.matmul(_transposed(scores), queries[heads, rows])
+            dq[heads, rows] = matmul(xp, scores, keys[heads, seen])
+            dk[heads, seen] += matmul(xp, _transposed(scores), queries[heads, rows])
         dq *= scale
         return dq.reshape(q.shape), dk.reshape(q.shape), dv.reshape(q.shape)
 

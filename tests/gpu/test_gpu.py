@@ -27,7 +27,8 @@ from bench.running.worker_process import WorkerProcess
 from bench.workload import Call, Dims, Prepare
 from tests.fakes import whole_block
 
-pytestmark = pytest.mark.gpu
+# What a library of another version warns of is no failure of ours.
+pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("default")]
 
 GPU_BACKENDS = ["torch-cuda", "cupy"]
 MATMUL, CONV2D = (catalog.workloads()[name] for name in ("matmul", "conv2d"))
