@@ -265,9 +265,6 @@ class TorchNetwork:
             torch._dynamo.config.cache_size_limit = COMPILATIONS
             torch._dynamo.config.accumulated_cache_size_limit = COMPILATIONS
             self.module = torch.compile(module, dynamic=False)
-            if hasattr(torch._functorch.config, "donated_buffer"):
-                # What it says can be gone back through once only; phases share compiled code.
-                torch._functorch.config.donated_buffer = False
 
     def precision(self) -> Any:
         """Return the context in which the module is called."""
@@ -391,7 +388,12 @@ def phases(network: Network) -> dict[str, Phase]:
         name: Phase(
             array=arrays[name],
             torch=plain[name],
-            variants={way: {kind: versions[way][name]} for way, kind in ways.items()},
+            variants={
+                way: {kind: versions[way][name]}
+                for way, kind in ways.items()
+                # Compiled code goes back once: it writes over what the pass has kept.
+                if not (way == "compiled" and name == "backward")
+            },
             preset="quick" if name in ("forward", "training_step") else "standard",
             is_network=True,
             error_factor=DECISIONS if network.has_kinks and "forward" not in name else 1.0,
