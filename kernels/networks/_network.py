@@ -19,7 +19,8 @@ from ._parameters import Parameter, Tree, count, draw, filled, leaves
 from ._pass import Pass, Value
 
 FIRST = ("forward", "training_step")
-"""The phases that users ask for first; the others are timed in the plain way only."""
+"""The phases that users ask for first; the others are timed in the plain way only. Compiled code could
+not go back twice through one pass, as `backward` does: it writes over what the pass has kept."""
 
 LEARNING_RATE = 0.0
 MOMENTUM = 0.9
@@ -268,9 +269,6 @@ class TorchNetwork:
             torch._dynamo.config.cache_size_limit = COMPILATIONS
             torch._dynamo.config.accumulated_cache_size_limit = COMPILATIONS
             self.module = torch.compile(module, dynamic=False)
-            if hasattr(torch._functorch.config, "donated_buffer"):
-                # What it says can be gone back through once only; phases share compiled code.
-                torch._functorch.config.donated_buffer = False
 
     def precision(self) -> Any:
         """Return the context in which the module is called."""
