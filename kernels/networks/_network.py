@@ -19,8 +19,8 @@ from ._parameters import Parameter, Tree, count, draw, filled, leaves
 from ._pass import Pass, Value
 
 FIRST = ("forward", "training_step")
-"""The phases that users ask for first; the others are timed in the plain way only. Compiled code could
-not go back twice through one pass, as `backward` does: it writes over what the pass has kept."""
+"""The phases that users ask for first; the others are timed in the plain way only. Compiled code
+could not go back twice through one pass, as `backward` does: it writes over what that has kept."""
 
 LEARNING_RATE = 0.0
 MOMENTUM = 0.9
