@@ -51,8 +51,7 @@ each_name = pytest.mark.parametrize("name", FULL)
 
 
 def completed(name: str, given: Mapping[str, int]) -> Dims:
-    resize = MODULES[name].WORKLOAD.resize
-    assert resize is not None
+    resize: Callable[[Mapping[str, int]], Dims] = MODULES[name].WORKLOAD.resize
     return resize(given)
 
 
@@ -82,7 +81,7 @@ def require_equal(got: Sequence[Any], expected: Sequence[Any]) -> None:
     assert [array.shape for array in got] == [array.shape for array in expected]
     for one, other in zip(got, expected, strict=True):
         # The bias before a normalisation has a gradient of zero, but for rounding.
-        assert np.linalg.norm(one - other) <= 1e-9 * max(1e-3, np.linalg.norm(other))
+        assert np.linalg.norm(one - other) <= 1e-9 * max(1e-3, float(np.linalg.norm(other)))
 
 
 @each_phase
@@ -108,7 +107,7 @@ def test_steps_that_learn_agree_with_the_optimizers_of_pytorch(
         got, expected = on_numpy(), on_torch()
         # Each step is a little further from the other: the steps amplify how both round.
         for one, other in zip(got, expected, strict=True):
-            assert np.linalg.norm(one - other) <= 1e-6 * max(1e-3, np.linalg.norm(other))
+            assert np.linalg.norm(one - other) <= 1e-6 * max(1e-3, float(np.linalg.norm(other)))
         losses.append(float(got[0][0]))
     assert losses == sorted(losses, reverse=True)
     assert losses[0] > losses[-1]
