@@ -51,10 +51,8 @@ each_name = pytest.mark.parametrize("name", FULL)
 
 
 def completed(name: str, given: Mapping[str, int]) -> Dims:
-    resize = MODULES[name].WORKLOAD.resize
-    assert resize is not None
-    dims: Dims = resize(given)
-    return dims
+    resize: Callable[[Mapping[str, int]], Dims] = MODULES[name].WORKLOAD.resize
+    return resize(given)
 
 
 def drawn_in_float64(name: str, dims: Dims) -> list[Any]:
