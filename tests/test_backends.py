@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.backends import backends, cupy, nvidia, torch
+from bench.backends import backends, cupy, nvidia, torch_gpu
 from bench.backends.base import Backend, DeviceState, Unknown
 from bench.backends.cupy import CupyBackend
 from bench.backends.numpy import NumpyBackend
 from bench.backends.nvidia import clock_state, energy_joules, why_no_gpu
 from bench.backends.powercap import package_joules
-from bench.backends.torch import (
-    TorchCpu,
+from bench.backends.torch import TorchCpu
+from bench.backends.torch_gpu import (
     TorchCuda,
     TorchMps,
     TorchRocm,
@@ -224,13 +224,13 @@ NO_GPU = ("no NVIDIA GPU is in this machine", "find one")
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let there be a GPU with a driver that is ready."""
-    for module in (torch, cupy):
+    for module in (torch_gpu, cupy):
         monkeypatch.setattr(module, "why_no_gpu", lambda: None)
 
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (torch, cupy):
+    for module in (torch_gpu, cupy):
         monkeypatch.setattr(module, "why_no_gpu", lambda: NO_GPU)
 
 
@@ -346,7 +346,7 @@ def test_a_pytorch_without_cuda_on_a_machine_with_a_gpu(
     fake_torch(monkeypatch, tmp_path, cuda=None)
     reason, remedy = absence(TorchCuda())
     assert reason == "this PyTorch (2.13.0+fake) is built without CUDA"
-    assert remedy == nvidia.install_for(torch.BUILDS)
+    assert remedy == nvidia.install_for(torch_gpu.BUILDS)
 
 
 @pytest.mark.usefixtures("no_gpu")
@@ -471,7 +471,7 @@ def test_a_pytorch_whose_cuda_libraries_are_missing(
 def test_cudnns_tuner_is_on_in_the_process_that_is_for_it_only(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(torch, "why_no_gpu", lambda: None)
+    monkeypatch.setattr(torch_gpu, "why_no_gpu", lambda: None)
     for way, on in [(None, False), ("tuned", True), ("channels_last+tuned", True), ("x", False)]:
         fake_torch(monkeypatch, tmp_path)
         TorchCuda().open(1, TorchCuda.setup_of("float32", way))

@@ -159,6 +159,12 @@ class Backend(ABC):
         return isinstance(error, MemoryError)
 
 
+def first_line(error: BaseException) -> str:
+    """Return what an error says first, or else its kind."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
 def loaded_threadpools() -> list[dict[str, Any]]:
     """Return the thread pools of the libraries loaded in this process, if threadpoolctl is here."""
     try:

@@ -6,7 +6,7 @@ import importlib.util
 import os
 from typing import Any, Final
 
-from bench.backends.base import Backend, DeviceState, loaded_threadpools
+from bench.backends.base import Backend, DeviceState, first_line, loaded_threadpools
 from bench.backends.nvidia import (
     clock_state,
     energy_joules,
@@ -73,7 +73,7 @@ class CupyBackend(Backend):
             import cupy
         except ImportError as error:
             raise BackendAbsent(
-                f"CuPy does not import: {_first_line(error)}", install_for(BUILDS)
+                f"CuPy does not import: {first_line(error)}", install_for(BUILDS)
             ) from error
         if missing:
             raise BackendAbsent(*missing)
@@ -86,7 +86,7 @@ class CupyBackend(Backend):
             found = runtime.getDeviceCount()
         except runtime.CUDARuntimeError as error:
             raise BackendAbsent(
-                f"CUDA does not start: {_first_line(error)}",
+                f"CUDA does not start: {first_line(error)}",
                 f"update the NVIDIA driver, or choose the CuPy for its CUDA: {install_for(BUILDS)}",
             ) from error
         if found == 0:
@@ -107,7 +107,7 @@ class CupyBackend(Backend):
                 raise
             own = next((WHEELS[wheel] for wheel in installed), None)
             raise BackendAbsent(
-                f"CUDA's libraries are missing: {_first_line(error)}",
+                f"CUDA's libraries are missing: {first_line(error)}",
                 BUILDS[own] if own in BUILDS else install_for(BUILDS),
             ) from error
         self.namespace = cupy
@@ -245,10 +245,6 @@ def _dtype(name: str) -> Any:
     import ml_dtypes
 
     return ml_dtypes.bfloat16
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 BACKENDS = (CupyBackend,)
