@@ -19,6 +19,9 @@ FASTEST = "fastest"
 UNSURE = "~"
 """Before a comparison that a repeat may turn, since the intervals overlap."""
 
+MOST_INCLUDES = 6
+"""Lines about what times include; more are nobody's reading beneath a table."""
+
 LONG_FIRST_CALL_SECONDS = 1.0
 LONG_FIRST_CALLS = 10.0
 """Times the time of a later call: loading a library's kernels takes less."""
@@ -243,12 +246,25 @@ def _name(m: Measurement) -> str:
     return m.id if m.suite == m.workload else f"{m.suite}: {m.id}"
 
 
+def _includes(asked: Sequence[Measurement]) -> list[str]:
+    """Say what the times hold besides the operations: all of it, or where it can be read."""
+    lines = {
+        f"{m.workload} on {m.backend.partition('-')[0]} includes {m.includes}"
+        for m in asked
+        if m.includes and m.status == "ok"
+    }
+    if len(lines) > MOST_INCLUDES:
+        return ["what a library's time includes is not the same for all: see bench list"]
+    return sorted(lines)
+
+
 def remarks(run: Run, request: Request, shown: Sequence[Section]) -> list[str]:
     """Return what the reader of the numbers must know about the run as a whole."""
     found = list(run.remarks)
     if run.end is not None and run.end.interrupted:
         found.append(f"ended before everything was measured: {run.end.interrupted}")
     found += unsummed(request.measurements(run))
+    found += _includes(request.measurements(run))
     if any(cell.startswith(UNSURE) for section in shown for row in section.rows for cell in row):
         found.append(f"{UNSURE} the interval overlaps that of the fastest: a repeat may differ")
     return found

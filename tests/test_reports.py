@@ -694,3 +694,20 @@ def test_a_first_call_that_compiled_something_is_told() -> None:
     for block in slow.blocks:
         block.first_call_seconds = 3.0
     assert notes(slow) == "", "that is how long it takes"
+
+
+def test_what_a_time_includes_is_said_beneath_the_table() -> None:
+    cases = [
+        measurement("conv2d", "cupy", includes="gathering the patches; CuPy 14 has no cuDNN"),
+        measurement("conv2d", "torch-cpu", includes="a new output"),
+        measurement("conv2d", "torch-cpu", variant="channels_last", includes="a new output"),
+        measurement("conv2d", "numpy", None, status="wrong", reason="x", includes="not shown"),
+    ]
+    remarks = _summary.remarks(run(*cases), Request(), [])
+    assert remarks == [
+        "conv2d on cupy includes gathering the patches; CuPy 14 has no cuDNN",
+        "conv2d on torch includes a new output",
+    ]
+    many = [measurement(f"w{i}", includes="something") for i in range(7)]
+    (remark,) = _summary.remarks(run(*many), Request(), [])
+    assert "bench list" in remark

@@ -90,6 +90,8 @@ class CaseLine(Line, tag="case"):
     bytes_moved: Count | None = None
     networks: dict[str, Layers] = field(default_factory=dict)
     """The networks that it is a layer of."""
+    includes: str | None = None
+    """What the time of this library holds besides the operation, where readers would ask."""
     skipped: str | None = None
     """The reason why it is not measured, if it is not."""
 
@@ -235,6 +237,7 @@ class Measurement(Line, tag="measurement"):
     flops: Count | None = None
     bytes_moved: Count | None = None
     networks: dict[str, Layers] = field(default_factory=dict)
+    includes: str | None = None
     input_digest: str | None = None
     verified: str | None = None
     relative_error: Annotated[float, Meta(ge=0)] | None = None

@@ -290,6 +290,7 @@ def _case(
         device=backends()[place.backend].device,
         flops=parts.flops(size.dims) if parts.flops else None,
         bytes_moved=moved,
+        includes=workload.includes.get(backends()[place.backend].library),
         networks={
             name: Layers(count=count, of=sum(s.networks.get(name, 0) for s in workload.sizes))
             for name, count in size.networks.items()
