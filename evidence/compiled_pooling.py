@@ -29,7 +29,8 @@ def main() -> int:
     called: Any
     for name, called in {"eager": network, "compiled": torch.compile(network)}.items():
         network.zero_grad()
-        nn.functional.cross_entropy(called(x), labels).backward()
+        loss: Any = nn.functional.cross_entropy(called(x), labels)
+        loss.backward()
         norms[name] = float(network[0].weight.grad.norm())
     print(f"PyTorch {torch.__version__}: " + ", ".join(f"{n} {v:.4f}" for n, v in norms.items()))
     return int(abs(norms["compiled"] / norms["eager"] - 1) > 1e-3)
