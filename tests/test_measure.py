@@ -222,6 +222,12 @@ def test_energy_is_that_of_one_call(tmp_path: Path) -> None:
     assert "energy_joules" not in block(product(2e-3), order(tmp_path / "not_asked"))
 
 
+def test_the_energy_of_emptying_the_caches_is_nobodys(tmp_path: Path) -> None:
+    measured = block(product(2e-3), order(tmp_path, energy=True, cold=True))
+    assert "energy_joules" not in measured
+    assert "emptying them uses energy" in measured["unknown_at_last"]["energy_joules"]
+
+
 def test_energy_that_no_counter_tells_has_a_reason(tmp_path: Path) -> None:
     class Uncounted(FakeDevice):
         def energy(self) -> float:

@@ -195,6 +195,9 @@ class Measuring:
         return ColdStopwatch(self.backend, call, clock, flush=self.flush)
 
     def _use_energy(self) -> dict[str, Any]:
+        if self.order.cold:
+            why = "not measured with cold caches: emptying them uses energy, too"
+            return {"unknown_at_last": {"energy_joules": why}}
         try:
             used = joules_per_call(self.stopwatch, self.calls, self.stopwatch.clock)
         except Unknown as unknown:
