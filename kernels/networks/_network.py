@@ -57,8 +57,9 @@ class Network:
     module: Callable[[Any, Dims], Any]
     multiply_adds: Callable[[Dims], int]
     """Of one inference, in matrix products and convolutions."""
-    first: Callable[[Dims], int]
-    """The multiply-adds of the layer that reads x, of which nobody wants the gradient."""
+    first: Callable[[Dims], int] = lambda _dims: 0
+    """The multiply-adds of the layer that reads x, of which nobody wants the gradient; an embedding
+    has none."""
     masks: Callable[[Any, Dims], Sequence[Any]] = lambda _rng, _dims: ()
     """`masks(rng, dims)`: of the dropouts, in their order."""
     is_image: bool = False

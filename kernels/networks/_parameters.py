@@ -5,7 +5,7 @@ PyTorch lists the parameters of the same network.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +85,6 @@ def draw(rng: Any, tree: Tree) -> list[Any]:
     return drawn
 
 
-def count(tree: Tree, only: Callable[[Parameter], bool] = lambda _: True) -> int:
+def count(tree: Tree) -> int:
     """Count the numbers in all leaves."""
-    return sum(math.prod(leaf.shape) for leaf in leaves(tree) if only(leaf))
+    return sum(math.prod(leaf.shape) for leaf in leaves(tree))

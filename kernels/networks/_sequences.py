@@ -6,6 +6,8 @@ Sequences are (batch, tokens, features); heads lie side by side in the features.
 from collections.abc import Sequence
 from typing import Any
 
+from bench.workload import Dims
+
 from ..operations._pullback import Pullback
 from ..operations.attention import attention
 
@@ -25,6 +27,17 @@ def token(xp: Any, x: Any, *, at: int) -> tuple[Any, Pullback]:
         return (dx,)
 
     return x[:, at], pullback
+
+
+def whole_heads(dims: Dims) -> Dims:
+    """Return `dims` if the features can be divided among the heads.
+
+    Raises:
+        ValueError: They cannot.
+    """
+    if dims["features"] % dims["heads"] or dims["features"] == 1:
+        raise ValueError("heads divides features, of which there are two at least")
+    return dims
 
 
 def multi_head(

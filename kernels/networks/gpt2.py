@@ -24,7 +24,7 @@ from ._network import Network, given_dropout, workload
 from ._parameters import Tree, dense, table
 from ._parameters import layer_norm as gain_and_bias
 from ._pass import Pass, Value
-from ._sequences import packed_multi_head, positioned
+from ._sequences import packed_multi_head, positioned, whole_heads
 
 DROPPED = 0.1
 
@@ -157,14 +157,13 @@ def size(name: str, layers: int, features: int, batch: int, preset: str, **own: 
 
 def resize(given: Mapping[str, int]) -> Dims:
     """Complete what is given to two layers of 128 features."""
-    dims = complete(
-        {**size("", 2, 128, 4, "quick").dims, **given},
-        ("batch", "tokens", "layers", "features", "heads", "vocabulary"),
-        dropout=range(2),
+    return whole_heads(
+        complete(
+            {**size("", 2, 128, 4, "quick").dims, **given},
+            ("batch", "tokens", "layers", "features", "heads", "vocabulary"),
+            dropout=range(2),
+        )
     )
-    if dims["features"] % dims["heads"] or dims["features"] == 1:
-        raise ValueError("heads divides features, of which there are two at least")
-    return dims
 
 
 NETWORK = Network(
@@ -174,7 +173,6 @@ NETWORK = Network(
     forward=forward,
     module=module,
     multiply_adds=multiply_adds,
-    first=lambda _dims: 0,  # an embedding, which multiplies nothing
 )
 
 WORKLOAD = workload(

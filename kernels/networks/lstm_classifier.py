@@ -116,7 +116,6 @@ NETWORK = Network(
     forward=forward,
     module=module,
     multiply_adds=multiply_adds,
-    first=lambda _dims: 0,  # an embedding, which multiplies nothing
 )
 
 WORKLOAD = workload(

@@ -26,7 +26,7 @@ from ._network import Network, given_dropout, workload
 from ._parameters import Tree, dense, table
 from ._parameters import layer_norm as gain_and_bias
 from ._pass import Pass, Value
-from ._sequences import multi_head, positioned, token
+from ._sequences import multi_head, positioned, token, whole_heads
 
 DROPPED = 0.1
 EPS = 1e-12  # in the published code of BERT
@@ -172,14 +172,13 @@ def size(name: str, layers: int, features: int, batch: int, preset: str, **own: 
 
 def resize(given: Mapping[str, int]) -> Dims:
     """Complete what is given to BERT-tiny."""
-    dims = complete(
-        {**size("", 2, 128, 8, "quick").dims, **given},
-        ("batch", "tokens", "layers", "features", "heads", "vocabulary", "classes"),
-        dropout=range(2),
+    return whole_heads(
+        complete(
+            {**size("", 2, 128, 8, "quick").dims, **given},
+            ("batch", "tokens", "layers", "features", "heads", "vocabulary", "classes"),
+            dropout=range(2),
+        )
     )
-    if dims["features"] % dims["heads"] or dims["features"] == 1:
-        raise ValueError("heads divides features, of which there are two at least")
-    return dims
 
 
 NETWORK = Network(
@@ -189,7 +188,6 @@ NETWORK = Network(
     forward=forward,
     module=module,
     multiply_adds=multiply_adds,
-    first=lambda _dims: 0,  # an embedding, which multiplies nothing
 )
 
 WORKLOAD = workload(
