@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, get_args
 
 import msgspec
 
@@ -16,6 +16,7 @@ from bench.results.schema import (
     CaseLine,
     EndLine,
     Interval,
+    LimitLine,
     Measurement,
     OutcomeLine,
     Run,
@@ -33,12 +34,11 @@ LARGEST_COUNT: Final = 2**63 - 1
 DEEPEST: Final = 50
 """Levels of `machine` and `settings`, so that whoever walks through them need not count."""
 
-_Known = RunLine | CaseLine | BlockLine | OutcomeLine | WorkerLine | Measurement | EndLine
-_KNOWN: Final = msgspec.json.Decoder(_Known)
-_KINDS: Final = frozenset(
-    str(kind.__struct_config__.tag)
-    for kind in (RunLine, CaseLine, BlockLine, OutcomeLine, WorkerLine, Measurement, EndLine)
+_Known = (
+    RunLine | CaseLine | BlockLine | OutcomeLine | LimitLine | WorkerLine | Measurement | EndLine
 )
+_KNOWN: Final = msgspec.json.Decoder(_Known)
+_KINDS: Final = frozenset(str(kind.__struct_config__.tag) for kind in get_args(_Known))
 
 
 class _Kind(msgspec.Struct):
@@ -58,6 +58,7 @@ class RunLines:
     blocks: list[BlockLine] = field(default_factory=list)
     outcomes: list[OutcomeLine] = field(default_factory=list)
     workers: list[WorkerLine] = field(default_factory=list)
+    limits: list[LimitLine] = field(default_factory=list)
     measurements: list[Measurement] = field(default_factory=list)
     end: EndLine | None = None
     cut: str | None = None
@@ -105,6 +106,7 @@ def read_run(path: str | Path) -> Run:
         lines.header,
         measurements,
         workers=lines.workers,
+        limits=lines.limits,
         end=lines.end,
         remarks=remarks,
         path=str(path),
@@ -249,6 +251,8 @@ def _take(where: str, text: bytes, lines: RunLines, seen: set[tuple[object, ...]
             lines.outcomes.append(line)
         case WorkerLine():
             lines.workers.append(line)
+        case LimitLine():
+            lines.limits.append(line)
         case EndLine():
             lines.end = line
             return

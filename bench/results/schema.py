@@ -86,6 +86,13 @@ class CaseLine(Line, tag="case"):
     gpu: Count | None = None
     """The index of the GPU, as nvidia-smi counts; null: the one that CUDA chose."""
     model: str | None = None
+    """The user's own, as `--model` named it."""
+    concurrency: Count | None = None
+    """How many requests are under way at a time, in the latency suite."""
+    rate: Positive | None = None
+    """Requests per second that arrive at random moments; null: each follows an answer."""
+    drawn_batch: Count | None = None
+    """The samples that are drawn, of which the batch is so many repetitions; null: all of them."""
     flops: Count | None = None
     bytes_moved: Count | None = None
     networks: dict[str, Layers] = field(default_factory=dict)
@@ -111,6 +118,11 @@ class CaseLine(Line, tag="case"):
         """Whether the caches are emptied before each call."""
         return _is_cold(self.variant)
 
+    @property
+    def sweep(self) -> str:
+        """The id without the batch: what its cases have in common."""
+        return _without_batch(self)
+
 
 class Block(Struct, kw_only=True):
     """What one fresh process measured for one case. Times are seconds of one call."""
@@ -130,6 +142,13 @@ class Block(Struct, kw_only=True):
     """What one call used, the device's idle power included."""
     worked_seconds: Annotated[float, Meta(ge=0)] = 0.0
     """Time spent in warm-up and timed calls."""
+    effective_batch: Count | None = None
+    """The samples that the output holds, as counted there."""
+    request_seconds: list[Positive] = field(default_factory=list)
+    """What each request took in the latency suite, from its arrival to the answer in host memory,
+    in the order of arrival."""
+    serving_seconds: Annotated[float, Meta(ge=0)] = 0.0
+    """How long requests were served."""
     visits: list[Count] = field(default_factory=list)
     """How many of the samples each visit took, in the order of `seconds`."""
     canary: list[Positive] = field(default_factory=list)
@@ -205,6 +224,25 @@ class WorkerLine(Line, tag="worker"):
     nothing. Of a GPU also `link_bytes` per second and the seconds of the shortest `link_call`."""
 
 
+class LimitLine(Line, tag="limit"):
+    """Where a sweep over batches ends: the largest batch that fits, as searched for."""
+
+    suite: str
+    sweep: str
+    """The id of its cases without the batch."""
+    largest_batch: Count | None
+    """The largest that was seen to fit; null if none did."""
+    failing_batch: Count | None
+    """The smallest that was seen not to fit; null if the search ended before memory did."""
+    reason: str
+    """Why it ends there: what the memory said, or why the search went no further."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Which sweep it belongs to."""
+        return self.suite, self.sweep
+
+
 class Interval(Struct, kw_only=True):
     """A median with the 95% interval of what a repeat of the whole run would print."""
 
@@ -212,6 +250,24 @@ class Interval(Struct, kw_only=True):
     low: Positive | None
     high: Positive | None
     min: Positive
+
+
+class Latency(Struct, kw_only=True):
+    """What a service's clients see: percentiles of `request_seconds` over all blocks, in seconds.
+
+    A percentile that too few requests tell is null; `Measurement.unknown` has the reason under its
+    name, such as `latency.p999`.
+    """
+
+    requests: Count
+    p50: Interval | None
+    p90: Interval | None
+    p99: Interval | None
+    p999: Interval | None
+    jitter: Interval | None
+    """The mean difference between one request and the next (RFC 3550, 6.4.1, unsmoothed)."""
+    requests_per_second: Interval | None
+    """Answers per second of serving."""
 
 
 class Measurement(Line, tag="measurement"):
@@ -233,6 +289,9 @@ class Measurement(Line, tag="measurement"):
     variant: str | None = None
     gpu: Count | None = None
     model: str | None = None
+    concurrency: Count | None = None
+    rate: Positive | None = None
+    drawn_batch: Count | None = None
     reason: str | None = None
     flops: Count | None = None
     bytes_moved: Count | None = None
@@ -246,6 +305,8 @@ class Measurement(Line, tag="measurement"):
     host_seconds: Interval | None = None
     device_seconds: Interval | None = None
     end_to_end_seconds: Interval | None = None
+    latency: Latency | None = None
+    effective_batch: Count | None = None
     peak_bytes: Count | None = None
     energy_joules: Positive | None = None
     flags: list[str] = field(default_factory=list)
@@ -275,9 +336,21 @@ class Measurement(Line, tag="measurement"):
         return self.id.rpartition("/")[0], self.is_cold
 
     @property
+    def sweep(self) -> str:
+        """The id without the batch: what its cases have in common."""
+        return _without_batch(self)
+
+    @property
     def place(self) -> str:
         """The backend with its variant: the last part of the id."""
         return self.id.rpartition("/")[2]
+
+    @property
+    def samples_per_second(self) -> float | None:
+        """The rate at the median, or None where there is no batch or no time."""
+        if self.seconds is None or not self.batch:
+            return None
+        return self.batch / self.seconds.median
 
     @property
     def flops_per_second(self) -> float | None:
@@ -296,6 +369,13 @@ class Measurement(Line, tag="measurement"):
 
 def _is_cold(variant: str | None) -> bool:
     return COLD in (variant or "").split("+")
+
+
+def _without_batch(case: CaseLine | Measurement) -> str:
+    """Return WORKLOAD/SIZE/PHASE/DTYPE/BACKEND with a size that names no batch."""
+    size = case.size.removesuffix(f"batch={case.batch}").removesuffix(",")
+    rest = case.id.removeprefix(f"{case.workload}/{case.size}/")
+    return "/".join(part for part in (case.workload, size, rest) if part)
 
 
 class EndLine(Line, tag="end"):
@@ -317,6 +397,7 @@ class Run:
         measurements: list[Measurement],
         *,
         workers: list[WorkerLine] | None = None,
+        limits: list[LimitLine] | None = None,
         end: EndLine | None = None,
         remarks: list[str] | None = None,
         path: str = "",
@@ -324,6 +405,7 @@ class Run:
         self.header = header
         self.measurements = measurements
         self.workers = workers or []
+        self.limits = limits or []
         self.end = end
         self.remarks = remarks or []
         self.path = path

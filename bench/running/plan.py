@@ -40,6 +40,7 @@ CACHES: Final[Mapping[str, Sequence[str | None]]] = {
     "cold": (COLD,),
     "both": (None, COLD),
 }
+COMPILED: Final = "compiled"
 LEAST_VISITS: Final = 4
 """Of a case in a block: below it the quieter half of them is no choice."""
 
@@ -65,6 +66,16 @@ class RunRequest:
     timeout: float = 300.0
     seed: int = 0
     kernels: Sequence[str] = ()
+    model: str | None = None
+    inputs: Sequence[str] = ()
+    """What the model reads, as `--input` has it."""
+    compiled: bool = False
+    """Whether the variant `compiled` is measured where it would be left out."""
+    concurrency: Sequence[int] = ()
+    rates: Sequence[float] = ()
+    """Requests per second that arrive at random moments; none: each follows an answer."""
+    latency_bound: float | None = None
+    """Seconds within which 99 of 100 answers must come."""
 
     def budget(self, share: float = 1.0) -> Budget:
         """Return a suite's share of the preset's budget, with the user's bound on sampling."""
@@ -135,7 +146,7 @@ def make_plan(
             if suite.name not in workload.suites:
                 continue
             try:
-                sizes = _sizes(request, workload)
+                sizes = _sizes(request, suite, workload)
             except ValueError as error:
                 refused.append(f"{workload.name}: {error}")
                 continue
@@ -145,7 +156,8 @@ def make_plan(
                 suite.dtypes or request.dtypes,
                 _backends_of(suite, chosen_backends),
             ):
-                for place in _places(request, workload.phases[phase], backend, cores, gpus):
+                parts = workload.phases[phase]
+                for place in _places(request, suite, parts, backend, cores, gpus):
                     case = _case(suite, workload, size, phase, dtype, place)
                     if _wanted(case.id, request.only):
                         case.skipped = _why_skipped(workload, case, probes)
@@ -193,55 +205,85 @@ def _phases(request: RunRequest, suite: Suite, workload: Workload) -> list[str]:
     ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Place:
     """Where and how a case runs: a backend, and what is not its plain way."""
 
     backend: str
     threads: int
     gpu: int | None
+    concurrency: int | None = None
+    rate: float | None = None
     variant: str | None
 
 
 def _places(
-    request: RunRequest, phase: Phase, backend: str, cores: int, gpus: Sequence[int]
+    request: RunRequest,
+    suite: Suite,
+    phase: Phase,
+    backend: str,
+    cores: int,
+    gpus: Sequence[int],
 ) -> Iterator[Place]:
-    """Yield every place of a backend: its ways, thread counts or GPUs, caches hot and cold."""
+    """Yield every place of a backend: its ways, thread counts or GPUs, caches, loads."""
     on_cpu = backends()[backend].device == "cpu"
-    others = [name for name in phase.variants if phase.implementation(backend, name)]
-    ways = [None, *(others if _is_reached(request, "standard") else [])]
     counts = (request.threads or (cores,)) if on_cpu else (cores,)
     devices: Sequence[int | None] = (None,) if on_cpu or not gpus else gpus
-    caches: Sequence[str | None] = CACHES[request.cache]
-    for threads, gpu, way, cache in itertools.product(counts, devices, ways, caches):
+    caches = CACHES["hot" if suite.serves else request.cache]
+    loads = itertools.product(request.concurrency or (1,), request.rates or (None,))
+    for threads, gpu, way, cache, (concurrency, rate) in itertools.product(
+        counts,
+        devices,
+        _ways(request, suite, phase, backend),
+        caches,
+        loads if suite.serves else [(None, None)],
+    ):
         parts = [
             way,
             f"threads={threads}" if threads != cores else None,
             f"gpu={gpu}" if gpu is not None and len(gpus) > 1 else None,
+            f"concurrency={concurrency}" if concurrency not in (None, 1) else None,
+            f"rate={rate:g}" if rate is not None else None,
             cache,
         ]
-        yield Place(backend, threads, gpu, "+".join(filter(None, parts)) or None)
+        yield Place(
+            backend=backend,
+            threads=threads,
+            gpu=gpu,
+            concurrency=concurrency,
+            rate=rate,
+            variant="+".join(filter(None, parts)) or None,
+        )
+
+
+def _ways(request: RunRequest, suite: Suite, phase: Phase, backend: str) -> list[str | None]:
+    """Return the variants of a phase that the run has, after the plain way."""
+    others = [name for name in phase.variants if phase.implementation(backend, name)]
+    if suite.is_plain or not _is_reached(request, "standard"):
+        others = [name for name in others if name == COMPILED and request.compiled]
+    return [None, *others]
 
 
 def _wanted(case_id: str, globs: Sequence[str]) -> bool:
     return not globs or any(fnmatch.fnmatchcase(case_id, glob) for glob in globs)
 
 
-def _sizes(request: RunRequest, workload: Workload) -> list[Size]:
+def _sizes(request: RunRequest, suite: Suite, workload: Workload) -> list[Size]:
     """Return the sizes of the preset, or those that the user gave instead."""
+    batches = request.batches or suite.batches.get(request.preset, ())
     if not request.sizes:
         sizes = [size for size in workload.sizes if _is_reached(request, size.preset)]
-        if not request.batches:
+        if not batches:
             return sizes
+        named = {size.name: size for size in reversed(sizes) if "batch" in size.dims}
         return [
             replace(size, dims={**size.dims, "batch": batch})
-            for size in sizes
-            if "batch" in size.dims
-            for batch in request.batches
+            for size in reversed(named.values())
+            for batch in batches
         ]
     given_dims = dict(request.sizes)
-    if request.batches:
-        given_dims["batch"] = request.batches
+    if batches:
+        given_dims["batch"] = batches
     keys = list(given_dims)
     sizes = []
     for values in itertools.product(*given_dims.values()):
@@ -286,6 +328,8 @@ def _case(
         backend=place.backend,
         variant=place.variant,
         gpu=place.gpu,
+        concurrency=place.concurrency,
+        rate=place.rate,
         threads=place.threads,
         device=backends()[place.backend].device,
         flops=parts.flops(size.dims) if parts.flops else None,

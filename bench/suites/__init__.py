@@ -1,7 +1,7 @@
 """Which questions can be asked: a suite is a named set of cases and how they are measured."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,3 +20,11 @@ class Suite:
     """The only dtypes that make sense; none: those that the user asks for."""
     share: float = 1.0
     """Of the preset's time for a case: less where a suite has many cases that are seen together."""
+    batches: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """The batches that it goes through, by preset, whatever those of the workloads' sizes are."""
+    is_plain: bool = False
+    """Whether variants are left out unless they are asked for."""
+    finds_limit: bool = False
+    """Whether memory running out is the end of a sweep, behind which the limit is searched for."""
+    serves: bool = False
+    """Whether single requests are timed, as a service has them."""

@@ -428,7 +428,7 @@ def workload(
         name=name,
         summary=summary,
         source=source,
-        suites=("passes",),
+        suites=("passes", "batch-sweep", "latency"),
         sizes=sizes,
         inputs=inputs_of(network),
         phases=phases(network),
