@@ -200,9 +200,10 @@ def _notes(m: Measurement) -> str:
 
 def _first_call(m: Measurement) -> list[str]:
     """Tell of a first call that took long beside the others: it compiled or tuned something."""
-    if m.seconds is None or not m.blocks:
+    firsts = [first for b in m.blocks if (first := b.first_call_seconds) is not None]
+    if m.seconds is None or not firsts:
         return []
-    first = median(block.first_call_seconds for block in m.blocks)
+    first = median(firsts)
     if first < LONG_FIRST_CALL_SECONDS or first < LONG_FIRST_CALLS * m.seconds.median:
         return []
     return [f"first call {units.seconds(first)}"]

@@ -1,6 +1,7 @@
 """The command line: one file per command, imported when it is called; errors end here, once."""
 
 import importlib
+import keyword
 import os
 import sys
 from typing import Any, Final
@@ -16,6 +17,7 @@ COMMANDS: Final = {
     "doctor": "Is this machine fit to measure?",
     "run": "Measure a suite.",
     "report": "Show one run or several.",
+    "import": "Turn another tool's results into a run file.",
 }
 SUGGESTIONS: Final = {
     "--device": "--backend or --gpu",
@@ -37,7 +39,8 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the command's file; a mistyped name gets the one that was probably meant."""
         choose("command", [cmd_name], COMMANDS)
-        module = importlib.import_module(f"bench.cli.{cmd_name}")
+        file = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        module = importlib.import_module(f"bench.cli.{file}")
         command: click.Command = module.command
         return command
 

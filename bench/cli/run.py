@@ -1,12 +1,10 @@
 """`bench run`: measure a suite."""
 
 import contextlib
-import re
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -209,7 +207,7 @@ def command(
 
 
 def _open(output: str | None, session: "Session") -> "RunWriter":
-    from bench.results.writing import RunWriter
+    from bench.results.writing import RunWriter, default_path, slug
 
     if output == "-":
         return RunWriter(None)
@@ -221,17 +219,10 @@ def _open(output: str | None, session: "Session") -> "RunWriter":
         "label": header.label,
     }
     if output is None:
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        name = f"{stamp}-{_slug(header.label)}-{_slug('-'.join(session.request.suites))}"
-        return RunWriter(Path("results") / f"{name}.jsonl")
+        return RunWriter(default_path(header.label, "-".join(session.request.suites)))
     for field, value in fields.items():
-        output = output.replace(f"{{{field}}}", _slug(str(value)))
+        output = output.replace(f"{{{field}}}", slug(str(value)))
     return RunWriter(Path(output))
-
-
-def _slug(text: str) -> str:
-    """Return what may stand in a file name on every system."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:60] or "run"
 
 
 def _reopen(path: Path, kept: list[bytes]) -> "RunWriter":

@@ -199,7 +199,7 @@ def _metric(
     if name == "speedup_with_transfers":
         return _ratio(found.with_transfers if found else None)
     if name == "first_call_seconds":
-        firsts = [block.first_call_seconds for block in m.blocks]
+        firsts = [first for b in m.blocks if (first := b.first_call_seconds) is not None]
         return (median(firsts) if firsts else None), None, None
     if name == "flops_per_second":
         return _rate(m.flops, m.seconds)
