@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "run": "Measure a suite.",
     "report": "Show one run or several.",
     "import": "Turn another tool's results into a run file.",
+    "share": "Copy a run file without what identifies people, places and paths.",
 }
 SUGGESTIONS: Final = {
     "--device": "--backend or --gpu",
