@@ -83,7 +83,10 @@ LONG_COLUMNS: Final = (
     "value",
     "low",
     "high",
+    "workload_version",
+    "input_digest",
 )
+"""New columns come last; a run, suite, id and metric stand in one row only."""
 
 
 def table(runs: Sequence[Run]) -> "pandas.DataFrame":
