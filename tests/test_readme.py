@@ -2,7 +2,6 @@
 
 import re
 import shlex
-from glob import glob
 from pathlib import Path
 
 import pytest
@@ -32,6 +31,12 @@ def is_quick(words: list[str]) -> bool:
     return words[0] in quick or "--help" in words
 
 
+def matches(pattern: str, folder: Path) -> list[str]:
+    """Return the files that a pattern means; none for a word without a star."""
+    found = folder.glob(pattern) if "*" in pattern else ()
+    return sorted(str(path.relative_to(folder)) for path in found)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with files of the names that the documentation uses."""
@@ -57,7 +62,7 @@ def test_every_command_of_the_documentation_works(line: str, folder: Path) -> No
         words.append("--dry-run")
     assert is_quick(words) or words[-1] == "--dry-run"
     # As a shell does it: a pattern that matches nothing stays.
-    words = [name for word in words for name in sorted(glob(word, root_dir=folder)) or [word]]
+    words = [name for word in words for name in matches(word, folder) or [word]]
     done = bench(*words, cwd=folder)
     allowed = {0, 1} if words[0] == "doctor" else {0}
     assert done.returncode in allowed, done.stderr
