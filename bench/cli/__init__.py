@@ -43,12 +43,18 @@ class Commands(click.Group):
         file = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
         module = importlib.import_module(f"bench.cli.{file}")
         command: click.Command = module.command
+        command.help = _unwrapped(command.help)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _unwrapped(text: str | None) -> str | None:
+    r"""Turn the `\b` that a raw docstring spells out into the mark that keeps lines apart."""
+    return text.replace("\\b\n", "\b\n") if text else text
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -61,6 +67,9 @@ def bench() -> None:
       bench run --suite matmul --preset quick
       bench report results/*.jsonl --as plots
     """
+
+
+bench.help = _unwrapped(bench.help)
 
 
 def main() -> None:
