@@ -73,6 +73,7 @@ class FakeDevice(Backend):
         self.states = {0.0: DeviceState(), **(states or {})}
         self.busy_until = {"main": 0.0}
         self.launches = 0
+        self.refills = 0
         self.used: list[str] = []
         self.held: list[float] = []
         self._held = self._peak = 0
@@ -104,6 +105,12 @@ class FakeDevice(Backend):
         copied = np.frombuffer(array.data, array.dtype).reshape(array.shape).copy()
         self.clock.advance(copied.nbytes / self.bytes_per_second)
         return self._own(copied)
+
+    def refill(self, array: Any, host_array: HostArray) -> None:
+        self.synchronize()  # in the order of the stream
+        array[...] = np.frombuffer(host_array.data, host_array.dtype).reshape(host_array.shape)
+        self.refills += 1
+        self.clock.advance(array.nbytes / self.bytes_per_second)
 
     def fetch(self, array: Any) -> Any:
         self.synchronize()

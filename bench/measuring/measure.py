@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import math
 import mmap
 import statistics
 import time
@@ -30,6 +31,7 @@ from bench.measuring.sampling import (
     take_samples,
     warm_up,
 )
+from bench.measuring.serving import MOST_REQUESTS, Server, Service
 from bench.measuring.verification import Reference, relative_error, require_right
 from bench.workload import Call, Dims, Prepare
 
@@ -39,6 +41,8 @@ SINGLE_CALLS: Final = 20
 SINGLE_SECONDS: Final = 0.1
 TRANSFERS: Final = 5
 LAUNCH_BOUND_SHARE: Final = 0.8
+SAMPLED_SHARE: Final = 0.25
+"""Of a visit's time goes to samples where requests are served."""
 FLUSHED_BYTES: Final = 256 * 2**20
 """More than twice the last cache of a GPU, and than the share of one CPU core."""
 
@@ -59,6 +63,9 @@ class Order:
     cold: bool = False
     """Whether caches are emptied before each call."""
     energy: bool = False
+    serving: Mapping[str, Any] | None = None
+    """How requests are served, if they are: `concurrency`, `rate` (None: a closed loop), the `seed`
+    of the arrivals, and how many `inputs` come with a request (None: all)."""
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Order":
@@ -120,6 +127,7 @@ class Measuring:
         self.timed: list[float] = []
         self.since: Sight | None = None
         self.error = self._verify()
+        self.service = None if order.serving is None else self._open_service(inputs, order.serving)
         if once >= HUGE_CALL_SECONDS and order.calls_per_sample in (None, 1):
             # The first call of the process was the warm-up, and the verified one is a sample. The
             # first one alone does not tell: it may have taken so long to load or to compile.
@@ -142,16 +150,38 @@ class Measuring:
         }
 
     def visit(self) -> dict[str, Any]:
-        """Take samples; return them with what disturbed them."""
-        budget, watch = self.order.budget, self.stopwatch
+        """Take samples, and serve requests if there are any; return what disturbed the samples."""
         self.backend.use(self.order.dtype)
-        if self.since is not None:
-            return self._visit_huge(self.since)
+        huge = self.since is not None
+        seen = self._visit_huge(self.since) if self.since is not None else self._sample()
+        if self.service is None:
+            return seen
+        whole = self.order.budget.sampling_seconds / self.visits
+        with _collector_off():
+            if not huge:
+                self._wake()
+            served = self.service.serve(
+                whole - self.calls * sum(seen["seconds"]), math.ceil(MOST_REQUESTS / self.visits)
+            )
+        return {
+            **seen,
+            "request_seconds": served.request_seconds,
+            "serving_seconds": served.serving_seconds,
+        }
+
+    @property
+    def _sampling_seconds(self) -> float:
+        """What all visits together have for samples."""
+        share = 1.0 if self.service is None else SAMPLED_SHARE
+        return share * self.order.budget.sampling_seconds
+
+    def _sample(self) -> dict[str, Any]:
+        watch = self.stopwatch
         with _collector_off():
             since = self._look()
             if self.visits > 1:
                 self._wake()
-            share = budget.sampling_seconds / self.visits
+            share = self._sampling_seconds / self.visits
             samples = take_samples(watch, self.calls, share)
             # The last sample must write its output anew: it is what is verified in the end.
             for output in _outputs(watch.output):
@@ -164,7 +194,7 @@ class Measuring:
     def _visit_huge(self, since: Sight) -> dict[str, Any]:
         """Return the verified call as a sample, with as many more as fit."""
         once, self.since = self.timed[0], None
-        while sum(self.timed) + once <= self.order.budget.sampling_seconds:
+        while sum(self.timed) + once <= self._sampling_seconds:
             self.timed.append(self.stopwatch.sample(1))
         return self._seen(self.timed, since)
 
@@ -173,6 +203,8 @@ class Measuring:
         self.backend.use(self.order.dtype)
         if self.stopwatch.calls > 1:
             self.error = max(self.error, self._verify())
+        if self.service is not None:
+            self._close_service(self.service)
         found: dict[str, Any] = {}
         with _collector_off():
             if self.calls > 1 or self.order.cold:
@@ -185,9 +217,38 @@ class Measuring:
         return {
             **found,
             "relative_error": self.error,
-            "worked_seconds": self.stopwatch.worked + self.first,
+            "worked_seconds": self.stopwatch.worked
+            + self.first
+            + (self.service.worked if self.service else 0.0),
             "notes": self.notes,
         }
+
+    def _open_service(self, inputs: Sequence[Any], serving: Mapping[str, Any]) -> Service:
+        """Set up a server for each request that is under way at a time, and warm them up.
+
+        Each has a call of its own, whose workspace no other one writes to, and on a GPU inputs of
+        its own; what does not come with a request, such as parameters, they may share.
+        """
+        backend, asynchronous = self.backend, self.backend.asynchronous
+        count = serving["inputs"] if serving["inputs"] is not None else len(inputs)
+        sent = self.host_inputs[:count] if asynchronous else []
+        servers = [Server(backend, self.stopwatch.call, list(zip(inputs, sent, strict=False)))]
+        for _ in range(1, serving["concurrency"]):
+            own = [backend.to_device(array) for array in sent]
+            call = self.prepare(backend.namespace, self.order.dims, *own, *inputs[len(own) :])
+            servers.append(Server(backend, call, list(zip(own, sent, strict=True))))
+        service = Service(servers, serving["rate"], serving["seed"], self.stopwatch.clock)
+        self.servers = servers
+        service.warm_up()
+        return service
+
+    def _close_service(self, service: Service) -> None:
+        """Verify the last answer of every server; say whether they kept up."""
+        service.close()
+        for server in self.servers:
+            self.error = max(self.error, self._verify(server.output))
+        if service.utilisation is not None and service.utilisation >= 1:
+            self.notes.append("overloaded")
 
     def _stopwatch(self, call: Call, clock: Clock) -> Stopwatch:
         if self.flush is None:
@@ -233,8 +294,9 @@ class Measuring:
             if self.stopwatch.clock() - begin >= WAKE_SECONDS:
                 return
 
-    def _verify(self) -> float:
-        error = relative_error(self.backend, self.stopwatch.output, self.order.reference)
+    def _verify(self, output: Any = None) -> float:
+        output = self.stopwatch.output if output is None else output
+        error = relative_error(self.backend, output, self.order.reference)
         limit = self.order.reference.limit(self.order.dtype, self.order.error_factor)
         require_right(error, self.order.dtype, limit)
         return error
