@@ -31,7 +31,7 @@ from bench.measuring.sampling import (
     take_samples,
     warm_up,
 )
-from bench.measuring.serving import MOST_REQUESTS, Server, Service
+from bench.measuring.serving import MOST_REQUESTS, SAMPLED_SHARE, Server, Service
 from bench.measuring.verification import Reference, relative_error, require_right
 from bench.workload import Call, Dims, Prepare
 
@@ -41,8 +41,6 @@ SINGLE_CALLS: Final = 20
 SINGLE_SECONDS: Final = 0.1
 TRANSFERS: Final = 5
 LAUNCH_BOUND_SHARE: Final = 0.8
-SAMPLED_SHARE: Final = 0.25
-"""Of a visit's time goes to samples where requests are served."""
 FLUSHED_BYTES: Final = 256 * 2**20
 """More than twice the last cache of a GPU, and than the share of one CPU core."""
 

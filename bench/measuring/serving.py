@@ -22,6 +22,8 @@ from bench.workload import Call
 
 MOST_REQUESTS: Final = 2000
 """Of a case in a block: five blocks then tell the slowest in a thousand."""
+SAMPLED_SHARE: Final = 0.25
+"""Of a visit's time goes to samples; requests are served in the rest."""
 SPIN_SECONDS: Final = 200e-6
 """Before an arrival the clock is watched: a sleep may end a timer's slack of 50 us too late."""
 
