@@ -1,15 +1,18 @@
 """What the table and the Markdown report say about a run, before either lays it out."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import groupby
 from statistics import median
+from typing import Any
 
 from bench import units
 from bench.report import Request
 from bench.results.networks import SUM_OF_LAYERS, totals, unsummed
 from bench.results.schema import Interval, Measurement, Run
+
+from . import _latency
 
 COLUMNS = ("size", "backend", "time", "95% interval", "rate", "vs best", "error", "notes")
 RIGHT = frozenset({2, 3, 4, 5, 6})
@@ -38,6 +41,9 @@ class Section:
     title: str
     rows: Sequence[Sequence[str]]
     """The size stands in the first row of each group of the same work, then is empty."""
+    columns: tuple[str, ...] = COLUMNS
+    right: Set[int] = RIGHT
+    """Those of the columns that hold numbers."""
 
     @property
     def full_title(self) -> str:
@@ -115,7 +121,10 @@ def _sections(shown: Sequence[Measurement]) -> list[Section]:
         phase = "" if first.phase == "call" else f" {first.phase}"
         version = f" version {first.workload_version}" if first.workload_version != 1 else ""
         title = f"{first.workload}{phase}{version}, {first.dtype}"
-        found.append(Section(first.suite, first.workload, title, _rows(group)))
+        told: tuple[Any, ...] = (_rows(group),)
+        if any(m.latency is not None for m in group):
+            told = _service_rows(group), _latency.COLUMNS, _latency.RIGHT
+        found.append(Section(first.suite, first.workload, title, *told))
     return found
 
 
@@ -151,6 +160,18 @@ def _rows(group: Sequence[Measurement]) -> list[list[str]]:
         times = [m.seconds for m in works if m.status == "ok" and m.seconds]
         for i, m in enumerate(works):
             rows.append([m.size if i == 0 else "", m.place, *_numbers(m, times), _notes(m)])
+    return rows
+
+
+def _service_rows(group: Sequence[Measurement]) -> list[list[str]]:
+    rows = []
+    for _, same in groupby(group, key=lambda m: m.work):
+        works = list(same)
+        for i, m in enumerate(works):
+            p50 = m.latency.p50 if m.latency and m.status == "ok" else None
+            factor = _factor(p50, _latency.same_load(m, works)) if p50 else "-"
+            size = m.size if i == 0 else ""
+            rows.append([size, m.place, *_latency.numbers(m), factor, _notes(m)])
     return rows
 
 
@@ -200,7 +221,7 @@ def _notes(m: Measurement) -> str:
 
 def _first_call(m: Measurement) -> list[str]:
     """Tell of a first call that took long beside the others: it compiled or tuned something."""
-    if m.seconds is None or not m.blocks:
+    if m.seconds is None or not m.blocks or m.latency is not None:
         return []
     first = median(block.first_call_seconds for block in m.blocks)
     if first < LONG_FIRST_CALL_SECONDS or first < LONG_FIRST_CALLS * m.seconds.median:
@@ -265,6 +286,7 @@ def remarks(run: Run, request: Request, shown: Sequence[Section]) -> list[str]:
         found.append(f"ended before everything was measured: {run.end.interrupted}")
     found += unsummed(request.measurements(run))
     found += _includes(request.measurements(run))
+    found += _latency.few(request.measurements(run))
     if any(cell.startswith(UNSURE) for section in shown for row in section.rows for cell in row):
         found.append(f"{UNSURE} the interval overlaps that of the fastest: a repeat may differ")
     return found
