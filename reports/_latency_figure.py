@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench import units
 from bench.comparing.serving import written
@@ -37,8 +37,10 @@ def draw(panels: Sequence[LatencyPanel]) -> Drawing:
         least = _latency_panels.least_share(panel)
         _drawing.value_axis(axes.xaxis, _latency_panels.limits(panel), _time)
         _drawing.value_axis(axes.yaxis, (least / 1.3, 1.3), _share)
-        for curve in panel.curves:
-            _draw(axes, curve, looks[curve.name])
+        for lane, curve in enumerate(panel.curves):
+            # Bars at the same height would hide each other.
+            beside = 1.06 ** (lane - (len(panel.curves) - 1) / 2)
+            _draw(axes, curve, looks[curve.name], beside)
         for bound in panel.bounds:
             _draw_bound(axes, bound)
         axes.set_xlabel("time from arrival to answer")
@@ -47,25 +49,16 @@ def draw(panels: Sequence[LatencyPanel]) -> Drawing:
     return Drawing(figure, legend, [_CAPTION, _BARS])
 
 
-def _draw(axes: "Axes", curve: Curve, look: Look) -> None:
+def _draw(axes: "Axes", curve: Curve, look: Look, beside: float) -> None:
     times, shares = zip(*curve.points, strict=True)
     line = {"color": look["color"], "linestyle": look["linestyle"]}
     axes.step(times, shares, where="post", linewidth=1.5, label=curve.name, **line)
     for mark in curve.marks:
         told = mark.seconds
-        bars = [[0.0], [0.0]]
         if told.low is not None and told.high is not None:
-            bars = [[told.median - told.low], [told.high - told.median]]
-        point: dict[str, Any] = {"color": look["color"], "marker": look["marker"]}
-        axes.errorbar(
-            [told.median],
-            [mark.beyond],
-            xerr=bars,
-            markersize=5,
-            elinewidth=1.2,
-            capsize=2.5,
-            **point,
-        )
+            height = [mark.beyond * beside] * 2
+            axes.plot([told.low, told.high], height, color=look["color"], marker="|", linewidth=1.0)
+        axes.plot([told.median], [mark.beyond], **{**look, "linestyle": "none"}, markersize=5)
 
 
 def _draw_bound(axes: "Axes", bound: float) -> None:

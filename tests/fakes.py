@@ -214,14 +214,18 @@ def whole_block(
     canary: Call = lambda: None,
 ) -> dict[str, Any]:
     """Begin a case, visit it as often as planned and finish it, as the parent has it done."""
-    measuring = Measuring(backend, prepare, order, canary, clock)
+    sleep = clock.advance if isinstance(clock, FakeClock) else time.sleep
+    measuring = Measuring(backend, prepare, order, canary, clock, sleep)
     block: dict[str, Any] = {"seconds": [], "disturbances": [], **measuring.begun()}
+    served: dict[str, Any] = {"request_seconds": [], "serving_seconds": 0.0}
     notes: list[str] = []
     for _ in range(block["visits"]):
         seen = measuring.visit()
         block["seconds"] += seen["seconds"]
         block["disturbances"] += [d for d in seen["disturbances"] if d not in block["disturbances"]]
         notes += [note for note in seen["notes"] if note not in notes]
+        for name in served:
+            served[name] += seen.get(name, type(served[name])())
     finished = measuring.finish()
     notes = [*finished.pop("notes"), *notes]
-    return {"host_seconds": block["seconds"], **block, **finished, "notes": notes}
+    return {"host_seconds": block["seconds"], **block, **served, **finished, "notes": notes}

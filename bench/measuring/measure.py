@@ -6,7 +6,7 @@ import math
 import mmap
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -97,6 +97,7 @@ class Measuring:
         order: Order,
         canary: Call,
         clock: Clock = time.perf_counter,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Verify the case, warm it up and choose its calls per sample.
 
@@ -106,6 +107,7 @@ class Measuring:
         self.backend = backend
         self.prepare = prepare
         self.order = order
+        self.sleep = sleep
         self.notes: list[str] = [] if backend.tried else ["untried"]
         self.canary = Stopwatch(backend, canary, clock)
         backend.use(order.dtype)
@@ -235,7 +237,8 @@ class Measuring:
             own = [backend.to_device(array) for array in sent]
             call = self.prepare(backend.namespace, self.order.dims, *own, *inputs[len(own) :])
             servers.append(Server(backend, call, list(zip(own, sent, strict=True))))
-        service = Service(servers, serving["rate"], serving["seed"], self.stopwatch.clock)
+        clock = self.stopwatch.clock
+        service = Service(servers, serving["rate"], serving["seed"], clock, self.sleep)
         self.servers = servers
         service.warm_up()
         return service
