@@ -110,10 +110,9 @@ def _verdict(
         p99 = cpu.latency.p99 if cpu.latency else None
         if p99 is None:
             return ""
-        if _is_overloaded(cpu) or p99.median > bound:
-            return f"CPU is not enough for {written(bound)}: "
-        unsure = " perhaps" if _crosses(p99, bound) else ""
-        return f"CPU is{unsure} enough for {written(bound)}: "
+        enough = "enough" if _is_within(cpu, bound) else "not enough"
+        perhaps = "perhaps " if _unsure(cpu, bound) and not _is_overloaded(cpu) else ""
+        return f"CPU is {perhaps}{enough} for {written(bound)}: "
     if not gpus or _is_overloaded(cpu):
         return ""
     sooner = any(found.faster and found.faster[0][0] == found.smallest for found in crossings)
@@ -123,24 +122,21 @@ def _verdict(
 def _reached(way: Sequence[Measurement], bound: float) -> str:
     """Say how much a device serves within the bound, at the batch that lets it serve most."""
     who = "CPU" if way[0].device == "cpu" else _device_name(way[0])
-    known = [m for m in way if m.latency and m.latency.p99]
-    if not known:
-        most = max(m.latency.requests for m in way if m.latency)
+    within = [m for m in way if _is_within(m, bound)]
+    untold = [m for m in way if m.latency and not m.latency.p99 and not _is_overloaded(m)]
+    if not within and untold:
+        most = max(m.latency.requests for m in untold if m.latency)
         return f"{who}: not known, as {most:,} requests tell no p99"
-    within = [m for m in known if _is_within(m, bound)]
     if not within:
-        kept_up = [m for m in known if not _is_overloaded(m)] or known
-        best = min(kept_up, key=_p99)
-        return f"{who}: never; the best is {_p99_of(best)} ({setting(best)}, batch {_batch(best)})"
+        best = min([m for m in way if not _is_overloaded(m)] or way, key=_p99)
+        where = f"{setting(best)}, batch {_batch(best)}"
+        return f"{who}: never; the best is {_p99_of(best)}{_unsure(best, bound)} ({where})"
     # What arrives at a rate is served at that rate, but for chance: the soonest is then the best.
     best = max(within, key=lambda m: (_batch(m) * (m.rate or _requests(m)), -_p99(m)))
     samples = _count(_batch(best) * _requests(best))
-    unsure = ""
-    if best.latency and best.latency.p99 and _crosses(best.latency.p99, bound):
-        unsure = ", whose interval crosses the bound"
     return (
         f"{setting(best)}, batch {_batch(best)}: {_count(_requests(best))} requests/s"
-        f" ({samples} samples/s) at {_p99_of(best)}{unsure}"
+        f" ({samples} samples/s) at {_p99_of(best)}{_unsure(best, bound)}"
     )
 
 
@@ -252,8 +248,12 @@ def _is_within(m: Measurement, bound: float) -> bool:
     return _p99(m) <= bound and not _is_overloaded(m)
 
 
-def _crosses(p99: Interval, bound: float) -> bool:
-    return p99.low is not None and p99.high is not None and p99.low <= bound < p99.high
+def _unsure(m: Measurement, bound: float) -> str:
+    """Say so if a repeat of the run may find itself on the other side of the bound."""
+    p99 = m.latency.p99 if m.latency else None
+    if p99 is None or p99.low is None or p99.high is None or not p99.low <= bound < p99.high:
+        return ""
+    return ", whose interval crosses the bound"
 
 
 def _count(value: float) -> str:
