@@ -18,7 +18,7 @@ from bench.measuring import measure as engine
 from bench.measuring.serving import MOST_REQUESTS, Service
 from bench.results.latency import percentile
 from bench.workload import Call, Dims
-from tests.fakes import FakeCpu, FakeDevice, numpy_backend, torch_backend, whole_block
+from tests.fakes import FakeCpu, FakeDevice, numpy_backend, whole_block
 from tests.test_measure import order, product
 
 FOREVER = 1e12
@@ -304,17 +304,3 @@ def test_servers_that_disturb_each_other_are_wrong(tmp_path: Path) -> None:
     with pytest.raises(CaseError) as caught:
         whole_block(numpy_backend(), prepare, given_order)
     assert caught.value.status == "wrong"
-
-
-@pytest.mark.parametrize("backend", [numpy_backend, torch_backend])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_an_array_is_refilled_in_place(tmp_path: Path, backend: Any, dtype: str) -> None:
-    from bench.measuring.exchange import read_arrays
-
-    given_order = order(tmp_path, dtype)
-    library = backend()
-    one, other = (read_arrays(Path(given_order.inputs))[0], read_arrays(Path(given_order.decoy))[0])
-    array = library.to_device(one)
-    library.refill(array, other)
-    expected = library.to_float64(library.to_device(other))
-    assert (library.to_float64(array) == expected).all()
