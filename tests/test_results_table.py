@@ -42,8 +42,16 @@ def test_the_table_for_pandas_has_one_row_per_case_and_proper_types() -> None:
     assert set(kinds.values()) == {"string", "Int64", "Float64"}
     integers = {name for name, kind in kinds.items() if kind == "Int64"}
     assert integers == {
-        *("workload_version", "dim_batch", "dim_channels", "dim_n", "batch", "threads", "flops"),
-        *("bytes_moved", "peak_bytes", "blocks", "samples"),
+        *(
+            "workload_version",
+            "dim_batch",
+            "dim_channels",
+            "dim_n",
+            "batch",
+            "threads",
+            "concurrency",
+        ),
+        *("flops", "bytes_moved", "peak_bytes", "blocks", "samples"),
     }
     seconds = {name for name, kind in kinds.items() if kind == "Float64" and "seconds" in name}
     assert {"seconds", "seconds_low", "seconds_high", "seconds_min", "host_seconds"} <= seconds

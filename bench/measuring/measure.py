@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +32,7 @@ from bench.measuring.sampling import (
     take_samples,
     warm_up,
 )
-from bench.measuring.serving import MOST_REQUESTS, SAMPLED_SHARE, Server, Service
+from bench.measuring.serving import MOST_REQUESTS, SAMPLED_SHARE, Service, open_service
 from bench.measuring.verification import Reference, relative_error, require_right
 from bench.workload import Call, Dims, Prepare
 
@@ -107,7 +108,6 @@ class Measuring:
         self.backend = backend
         self.prepare = prepare
         self.order = order
-        self.sleep = sleep
         self.notes: list[str] = [] if backend.tried else ["untried"]
         self.canary = Stopwatch(backend, canary, clock)
         backend.use(order.dtype)
@@ -127,7 +127,12 @@ class Measuring:
         self.timed: list[float] = []
         self.since: Sight | None = None
         self.error = self._verify()
-        self.service = None if order.serving is None else self._open_service(inputs, order.serving)
+        again = partial(prepare, backend.namespace, order.dims)
+        self.service = (
+            open_service(self.stopwatch, again, inputs, self.host_inputs, order.serving, sleep)
+            if order.serving is not None
+            else None
+        )
         if once >= HUGE_CALL_SECONDS and order.calls_per_sample in (None, 1):
             # The first call of the process was the warm-up, and the verified one is a sample. The
             # first one alone does not tell: it may have taken so long to load or to compile.
@@ -223,31 +228,11 @@ class Measuring:
             "notes": self.notes,
         }
 
-    def _open_service(self, inputs: Sequence[Any], serving: Mapping[str, Any]) -> Service:
-        """Set up a server for each request that is under way at a time, and warm them up.
-
-        Each has a call of its own, whose workspace no other one writes to, and on a GPU inputs of
-        its own; what does not come with a request, such as parameters, they may share.
-        """
-        backend, asynchronous = self.backend, self.backend.asynchronous
-        count = serving["inputs"] if serving["inputs"] is not None else len(inputs)
-        sent = self.host_inputs[:count] if asynchronous else []
-        servers = [Server(backend, self.stopwatch.call, list(zip(inputs, sent, strict=False)))]
-        for _ in range(1, serving["concurrency"]):
-            own = [backend.to_device(array) for array in sent]
-            call = self.prepare(backend.namespace, self.order.dims, *own, *inputs[len(own) :])
-            servers.append(Server(backend, call, list(zip(own, sent, strict=True))))
-        clock = self.stopwatch.clock
-        service = Service(servers, serving["rate"], serving["seed"], clock, self.sleep)
-        self.servers = servers
-        service.warm_up()
-        return service
-
     def _close_service(self, service: Service) -> None:
         """Verify the last answer of every server; say whether they kept up."""
         service.close()
-        for server in self.servers:
-            self.error = max(self.error, self._verify(server.output))
+        for output in service.answers():
+            self.error = max(self.error, self._verify(output))
         if service.utilisation is not None and service.utilisation >= 1:
             self.notes.append("overloaded")
 

@@ -10,14 +10,14 @@ those that waited behind it.
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bench.backends.base import Backend
 from bench.measuring.exchange import HostArray
-from bench.measuring.sampling import Clock
+from bench.measuring.sampling import Clock, Stopwatch
 from bench.workload import Call
 
 MOST_REQUESTS: Final = 2000
@@ -127,6 +127,10 @@ class Service:
         # A nanosecond is as far as clocks tell, and nothing takes none.
         return Served([max(round(took, 9), 1e-9) for _, took, _ in answered], served)
 
+    def answers(self) -> list[Any]:
+        """Return the last answer of each server."""
+        return [server.output for server in self.servers if isinstance(server, Server)]
+
     def close(self) -> None:
         """End the threads."""
         if self._threads is not None:
@@ -188,3 +192,29 @@ class Service:
         tasks = [self._threads.submit(one, server) for server in self.servers]
         wait(tasks)
         return [item for task in tasks for item in task.result()]
+
+
+def open_service(
+    stopwatch: Stopwatch,
+    prepare: Callable[..., Call],
+    inputs: Sequence[Any],
+    host_inputs: Sequence[HostArray],
+    serving: Mapping[str, Any],
+    sleep: Callable[[float], None],
+) -> Service:
+    """Set up a server for each request that is under way at a time, and warm them up.
+
+    The first makes the call of `stopwatch`. Each other has one that `prepare(*inputs)` gives, whose
+    workspace no other one writes to, and on a GPU inputs of its own; what does not come with a
+    request, such as parameters, they may share. `serving` is that of an `Order`.
+    """
+    backend = stopwatch.backend
+    sent = host_inputs[: serving["inputs"]] if backend.asynchronous else []
+    servers = [Server(backend, stopwatch.call, list(zip(inputs, sent, strict=False)))]
+    for _ in range(1, serving["concurrency"]):
+        own = [backend.to_device(array) for array in sent]
+        call = prepare(*own, *inputs[len(own) :])
+        servers.append(Server(backend, call, list(zip(own, sent, strict=True))))
+    service = Service(servers, serving["rate"], serving["seed"], stopwatch.clock, sleep)
+    service.warm_up()
+    return service
