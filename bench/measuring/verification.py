@@ -127,7 +127,7 @@ def _squares(backend: Backend, output: Any, expected: Any, times: int) -> tuple[
     for rows in _row_slices(tuple(expected.shape)):
         part = expected[rows]
         for start in range(0, times * expected.shape[0], expected.shape[0]):
-            own = slice(start + rows.start, start + min(rows.stop, expected.shape[0]))
+            own = slice(start + rows.start, start + rows.start + part.shape[0])
             difference = backend.to_float64(output, own) - part
             wrong += float((difference * difference).sum())
             whole += float((part * part).sum())
