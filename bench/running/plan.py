@@ -280,6 +280,10 @@ def _sizes(request: RunRequest, suite: Suite, workload: Workload) -> list[Size]:
         if not batches:
             return sizes
         named = {size.name: size for size in reversed(sizes) if "batch" in size.dims}
+        if suite.batches and not request.only:
+            # `mnist.dropout` is a variation of `mnist`: what it costs is seen at one batch.
+            plain = {name: (name or "").partition(".")[0] for name in named}
+            named = {n: size for n, size in named.items() if plain[n] == n or plain[n] not in named}
         return [
             replace(size, dims={**size.dims, "batch": batch})
             for size in reversed(named.values())

@@ -36,6 +36,7 @@ from bench.results.writing import RunWriter
 from bench.running.execute import Event, Execution, Progress
 from bench.running.plan import RunRequest, make_plan
 from bench.running.probe import Probe, probe
+from bench.running.reach import LONGEST_CALL_SECONDS
 from bench.suites import Suite
 from bench.workload import Workload
 
@@ -64,9 +65,13 @@ class Session:
         block = 4.0
         for case in self.cases:
             if case.skipped is None:
-                budget = self.request.budget(self.suites[case.suite].share)
+                suite = self.suites[case.suite]
+                budget = self.request.budget(suite.share)
                 # 50 GFLOP/s a core is what a current CPU reaches in float32.
-                calls = 3 * (case.flops or 0) / (50e9 * case.threads)
+                call = (case.flops or 0) / (50e9 * case.threads)
+                if suite.finds_limit and call > LONGEST_CALL_SECONDS[self.request.preset]:
+                    continue
+                calls = 3 * call
                 block += budget.warmup_seconds + budget.sampling_seconds + calls + 0.4
                 block += WINDOW_SECONDS if self.request.energy else 0
         return self.request.planned_blocks() * block
