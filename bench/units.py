@@ -45,6 +45,11 @@ def rate(value: float | None, unit: str) -> str:
     return f"{significant(value / scale)} {prefix}{unit}/s"
 
 
+def grouped(value: float) -> str:
+    """Write a count or a rate with three significant digits, thousands apart: `12,300`."""
+    return f"{float(f'{value:.2e}'):,.0f}" if value >= 100 else significant(value)
+
+
 def size(value: int | None) -> str:
     """Write a number of bytes, such as `192 MiB`."""
     if value is None:
