@@ -322,13 +322,16 @@ def gpu_run(*more: Measurement, spread: float | None = 0.02, **fields: Any) -> R
     return run(*sweep, *more, **{"machine": GPU_MACHINE, **fields})
 
 
+BATCHES = [2**power for power in range(13)]
+
+
 def batch_sweep(
     workload: str = "lenet5",
     backend: str = "torch-cpu",
     *,
     launch: float = 1e-3,
     sample: float = 1e-4,
-    batches: Sequence[int] = tuple(2**power for power in range(13)),
+    batches: Sequence[int] = BATCHES,
     phase: str = "training_step",
     name: str | None = "mnist",
     failing: int | None = None,
