@@ -121,9 +121,20 @@ def _memory(axes: "Axes", panel: BatchPanel, looks: Mapping[str, Look]) -> None:
         axes.plot(*own, label=line.name, markersize=5, linewidth=1.5, **looks[line.name])
     low, high = _panels.limits(points)
     _drawing.value_axis(axes.yaxis, (low, high))
-    powers = [2.0**n for n in range(math.ceil(math.log2(low)), math.floor(math.log2(high)) + 1)]
     write = _drawing.bare(lambda value: units.size(int(value)))
-    _drawing.ticks(axes.yaxis, powers[:: math.ceil(len(powers) / 7)], write)
+    _drawing.ticks(axes.yaxis, _binary_ticks(low, high), write)
+
+
+def _binary_ticks(low: float, high: float, most: int = 7) -> list[float]:
+    """Return powers of two within the limits, with numbers between where those are too few."""
+    within: list[float] = []
+    for steps in ((1.0,), (1.0, 1.25, 1.5, 1.75)):
+        exponents = range(math.floor(math.log2(low)), math.floor(math.log2(high)) + 1)
+        values = [step * 2.0**exponent for exponent in exponents for step in steps]
+        within = [value for value in values if low <= value <= high]
+        if len(within) >= 3:
+            break
+    return within[:: max(1, math.ceil(len(within) / most))]
 
 
 def _batch_axis(axes: "Axes", panel: BatchPanel) -> None:
@@ -202,7 +213,7 @@ def _mark(
         ha="center" if below else "right",
         va="top" if below else "bottom",
         fontsize=7.5,
-        zorder=5,
+        zorder=3.5,
         bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
     )
 

@@ -63,7 +63,7 @@ class BatchPanel:
 
     def in_words(self) -> str:
         """Say the curves and what they tell."""
-        return " ".join(f"{line.name}: {_curves(line)}. {line.sentence}." for line in self.lines)
+        return " ".join(f"{line.name}: {_curves(line)}; {line.sentence}." for line in self.lines)
 
 
 def panels(runs: Sequence[Run], request: Request) -> list[BatchPanel]:

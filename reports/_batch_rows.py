@@ -8,7 +8,7 @@ from bench.comparing.batches import is_swept, throughput
 from bench.results.schema import LimitLine, Measurement
 
 COLUMNS: Final = (
-    *("size", "backend", "samples/s", "95% interval", "time", "peak memory", "vs best", "error"),
+    *("size", "backend", "samples/s", "95% interval", "time", "memory", "vs best", "error"),
     "notes",
 )
 RIGHT: Final = frozenset({2, 3, 4, 5, 6, 7})
@@ -31,11 +31,11 @@ def numbers(m: Measurement) -> list[str]:
         return ["-"] * 4
     interval = "-"
     if rate.low is not None and rate.high is not None:
-        interval = f"[{units.grouped(rate.low)}, {units.grouped(rate.high)}]"
+        interval = units.count_interval(rate.low, rate.high)
     elif len(m.blocks) == 1:
         interval = "one block"
     time, memory = units.seconds(m.seconds.median), units.size(m.peak_bytes)
-    return [units.grouped(rate.median), interval, time, memory]
+    return [units.count(rate.median), interval, time, memory]
 
 
 def notes(m: Measurement, limits: Limits) -> list[str]:

@@ -26,8 +26,9 @@ def render(runs: Sequence[Run], request: Request) -> str:
     Each record and each limit of a sweep over batches has a line of its own.
     """
     records = ",\n".join(_json(record) for record in long_records(asked(runs, request)))
-    limits = ",\n".join(_json(limit) for run in runs for limit in _limits(run, request))
-    return f'{{"schema": {SCHEMA}, "records": [\n{records}\n], "limits": [\n{limits}\n]}}\n'
+    limits = ",".join(f"\n{_json(limit)}" for run in runs for limit in _limits(run, request))
+    limits += "\n" if limits else ""
+    return f'{{"schema": {SCHEMA}, "records": [\n{records}\n], "limits": [{limits}]}}\n'
 
 
 def _limits(run: Run, request: Request) -> list[dict[str, Any]]:

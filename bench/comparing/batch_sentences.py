@@ -43,13 +43,13 @@ def falls(sweep: BatchSweep) -> str:
 
 
 def ends(limit: LimitLine) -> str:
-    """Say what still fits: `memory ends at batch 4,113`, the largest that fits."""
+    """Say what still fits: `memory ends after batch 4,113`."""
     if limit.failing_batch is None:
         largest = f"batch {limit.largest_batch:,}" if limit.largest_batch else "no batch"
         return f"ends at {largest} before memory does ({limit.reason})"
     if not limit.largest_batch:
         return f"not even batch {limit.failing_batch:,} fits in memory"
-    return f"memory ends at batch {limit.largest_batch:,}"
+    return f"memory ends after batch {limit.largest_batch:,}"
 
 
 def _throughput(sweep: BatchSweep) -> str:
