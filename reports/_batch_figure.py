@@ -59,12 +59,14 @@ def draw(panels: Sequence[BatchPanel]) -> Drawing:
         _memory(memory, panel, looks)
         for axes in (throughput, latency, memory):
             _batch_axis(axes, panel)
+        # Of several GPUs the numbers would stand on each other: those are in the sentences.
+        numbered = sum(bool(line.crossings) for line in panel.lines) < 2
         for line in panel.lines:
             for axes in (throughput, latency, memory):
                 marked |= _end(axes, line, looks[line.name])
             if line.fits is not None:
                 _name_end(memory, line.fits)
-            marked |= _marks(throughput, line, looks[line.name])
+            marked |= _marks(throughput, line, looks[line.name], numbered=numbered)
     points = [p for panel in panels for line in panel.lines for p in line.throughput]
     readings = [reading for name, reading in _READINGS.items() if name in marked]
     caption = [_READING, *readings, *_drawing.how_sure(points)]
@@ -177,7 +179,7 @@ def _name_end(axes: "Axes", batch: int) -> None:
     )
 
 
-def _marks(axes: "Axes", line: BatchLine, look: Look) -> set[str]:
+def _marks(axes: "Axes", line: BatchLine, look: Look, *, numbered: bool) -> set[str]:
     """Mark saturation and crossovers on the curve of throughput, each with its batch."""
     marked = set()
     if line.saturation is not None and not line.saturation.is_rising:
@@ -192,7 +194,8 @@ def _marks(axes: "Axes", line: BatchLine, look: Look) -> set[str]:
             ends = found.low or found.smallest, found.high or found.largest
             y = _height(found.at, line.throughput)
             axes.plot(ends, [y, y], color=look["color"], linewidth=4, alpha=0.35)
-        _mark(axes, found.at, line.throughput, look, name, rounded(found.at))
+        text = rounded(found.at) if numbered else ""
+        _mark(axes, found.at, line.throughput, look, name, text)
         marked.add(name)
     return marked
 

@@ -163,7 +163,16 @@ def test_each_network_and_phase_has_a_row_of_its_own() -> None:
     ]
 
 
-@pytest.mark.parametrize("make", [batch_run, user_run])
+def two_gpus() -> Run:
+    """Return a run whose second GPU backend crosses the CPU near where the first does."""
+    return run(
+        *batch_run().measurements,
+        *batch_sweep(backend="cupy", launch=6e-3, sample=2e-6, failing=2048),
+        limits=[limit("cupy", largest=1500, failing=1501)],
+    )
+
+
+@pytest.mark.parametrize("make", [batch_run, user_run, two_gpus])
 def test_words_keep_inside_and_marks_apart(make: Any) -> None:
     figure = drawn(make())
     FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]
