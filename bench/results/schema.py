@@ -414,6 +414,16 @@ class Run:
         self.remarks = remarks or []
         self.path = path
 
+    def faults(self) -> list[Measurement]:
+        """Return what went wrong; that memory ends a sweep did not."""
+        ends = {limit.key for limit in self.limits if limit.failing_batch is not None}
+        return [
+            m
+            for m in self.measurements
+            if m.status in FAULTS
+            and not (m.status == "out_of_memory" and (m.suite, m.sweep) in ends)
+        ]
+
     def table(self) -> Any:
         """Return a tidy pandas DataFrame, one row per case; units as in the file."""
         from bench.results.table import table

@@ -24,6 +24,7 @@ from bench.results.schema import (
     BlockLine,
     CaseLine,
     EndLine,
+    LimitLine,
     Measurement,
     OutcomeLine,
     Run,
@@ -84,7 +85,7 @@ class Session:
         self.unreached: str | None = None
         try:
             for event in execution.lines():
-                if isinstance(event, BlockLine | OutcomeLine | WorkerLine):
+                if isinstance(event, BlockLine | OutcomeLine | LimitLine | WorkerLine):
                     writer.write(event)
                 if isinstance(event, WorkerLine):
                     self.workers.append(event)
@@ -107,7 +108,14 @@ class Session:
         )
         writer.write(end)
         path = str(writer.path or "-")
-        return Run(self.header, measurements, workers=self.workers, end=end, path=path)
+        return Run(
+            self.header,
+            measurements,
+            workers=self.workers,
+            limits=list(self.progress.limits.values()),
+            end=end,
+            path=path,
+        )
 
     def measurements(self, unreached: str) -> list[Measurement]:
         """Return what follows from the blocks measured so far."""
@@ -171,6 +179,8 @@ def resume(path: Path) -> tuple[Session, RunLines]:
         session.progress.add(block)
     for outcome in lines.outcomes:
         session.progress.add(outcome)
+    for limit in lines.limits:
+        session.progress.add(limit)
     session.workers = lines.workers
     return session, lines
 
