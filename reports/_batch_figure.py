@@ -64,9 +64,8 @@ def draw(panels: Sequence[BatchPanel]) -> Drawing:
         for line in panel.lines:
             for axes in (throughput, latency, memory):
                 marked |= _end(axes, line, looks[line.name])
-            if line.fits is not None:
-                _name_end(memory, line.fits)
             marked |= _marks(throughput, line, looks[line.name], numbered=numbered)
+        _name_ends(memory, sorted({line.fits for line in panel.lines if line.fits is not None}))
     points = [p for panel in panels for line in panel.lines for p in line.throughput]
     readings = [reading for name, reading in _READINGS.items() if name in marked]
     caption = [_READING, *readings, *_drawing.how_sure(points)]
@@ -165,18 +164,28 @@ def _end(axes: "Axes", line: BatchLine, look: Look) -> set[str]:
     return {_END}
 
 
-def _name_end(axes: "Axes", batch: int) -> None:
-    axes.annotate(
-        f"{batch:,}",
-        (batch, 0.03),
-        xycoords=axes.get_xaxis_transform(),
-        xytext=(-2, 0),
-        textcoords="offset points",
-        rotation=90,
-        ha="right",
-        va="bottom",
-        fontsize=7.5,
-    )
+def _name_ends(axes: "Axes", ends: Sequence[int]) -> None:
+    """Write the largest batches beside their lines; of lines side by side, beside the first."""
+    low, high = axes.get_xlim()
+    apart = (high / low) ** 0.08
+    near: list[list[int]] = []
+    for batch in ends:
+        if near and batch < near[-1][-1] * apart:
+            near[-1].append(batch)
+        else:
+            near.append([batch])
+    for batches in near:
+        axes.annotate(
+            " and ".join(f"{batch:,}" for batch in batches),
+            (batches[0], 0.03),
+            xycoords=axes.get_xaxis_transform(),
+            xytext=(-2, 0),
+            textcoords="offset points",
+            rotation=90,
+            ha="right",
+            va="bottom",
+            fontsize=7.5,
+        )
 
 
 def _marks(axes: "Axes", line: BatchLine, look: Look, *, numbered: bool) -> set[str]:

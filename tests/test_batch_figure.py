@@ -113,6 +113,12 @@ def test_the_end_of_memory_is_a_cross_at_the_largest_batch_that_fits() -> None:
     assert texts(axes_of(batch_run())[2]) == ["777", "2,100"]
 
 
+def test_ends_side_by_side_are_written_once() -> None:
+    cases = [*batch_sweep(), *batch_sweep(backend="numpy"), *batch_sweep(backend="cupy")]
+    ends = [limit("torch-cpu"), limit("numpy", largest=4000), limit("cupy", largest=512)]
+    assert texts(axes_of(run(*cases, limits=ends))[2]) == ["512", "4,000 and 4,113"]
+
+
 def test_the_legend_names_the_shapes_that_are_drawn_and_no_others() -> None:
     def legend(run: Run) -> list[str]:
         (found,) = drawn(run).legends
@@ -143,7 +149,7 @@ def test_a_sentence_for_each_place_stands_below_its_row() -> None:
     said = row.get_supxlabel()
     assert said.startswith(
         "numpy: saturates from 16 [8, 64]; memory ends after batch 777.\n"
-        "torch-cpu: saturates from 256 [128, 1,024]; ends at batch 4,096 before memory does"
+        "torch-cpu: saturates from 256 [128, 1,024]; memory is known to be enough for batch 4,096"
     )
     assert "torch-cuda: still rises at 2,048, the largest; faster than the best CPU from" in said
 
@@ -254,5 +260,5 @@ def test_hostile_text_stays_text() -> None:
     svg = files(run(*cases, label=HOSTILE, limits=ends))["batch.svg"]
     said = "".join(ElementTree.fromstring(svg).itertext())
     assert "**b**" in said
-    assert "before memory does (=1|" in said
+    assert "enough for batch 4,113 (=1|" in said
     assert b"<b>" not in svg

@@ -42,14 +42,14 @@ def falls(sweep: BatchSweep) -> str:
     return f"falls beyond {fall.best:,}, at {fall.batch:,} {times}x slower"
 
 
-def ends(limit: LimitLine) -> str:
-    """Say what still fits: `memory ends after batch 4,113`."""
+def ends(limit: LimitLine, where: str = "") -> str:
+    """Say what still fits: `memory ends after batch 4,113 on numpy`."""
     if limit.failing_batch is None:
         largest = f"batch {limit.largest_batch:,}" if limit.largest_batch else "no batch"
-        return f"ends at {largest} before memory does ({limit.reason})"
+        return f"memory is known to be enough for {largest}{where} ({limit.reason})"
     if not limit.largest_batch:
-        return f"not even batch {limit.failing_batch:,} fits in memory"
-    return f"memory ends after batch {limit.largest_batch:,}"
+        return f"not even batch {limit.failing_batch:,} fits in memory{where}"
+    return f"memory ends after batch {limit.largest_batch:,}{where}"
 
 
 def _throughput(sweep: BatchSweep) -> str:
@@ -73,11 +73,15 @@ def _rate(rate: Ratio) -> str:
 
 def _ends(same: Sequence[BatchSweep]) -> list[str]:
     """Say where the sweeps end, those that end alike together."""
-    places: dict[str, list[str]] = {}
+    alike: dict[str, list[BatchSweep]] = {}
     for sweep in same:
         if sweep.limit is not None:
-            places.setdefault(ends(sweep.limit), []).append(sweep.place)
-    return [f"{end} on {', '.join(where)}" for end, where in places.items()]
+            alike.setdefault(ends(sweep.limit), []).append(sweep)
+    return [
+        ends(found[0].limit, f" on {', '.join(sweep.place for sweep in found)}")
+        for found in alike.values()
+        if found[0].limit is not None
+    ]
 
 
 def _unknown(sweep: BatchSweep) -> bool:
