@@ -49,6 +49,8 @@ def notes(m: Measurement, limits: Limits) -> list[str]:
             found.append(m.reason or "no reason recorded")
         elif limit.largest_batch:
             found.append(f"largest usable batch {limit.largest_batch:,}")
+            if (limit.failing_batch or 0) - limit.largest_batch > 1:
+                found[-1] += f" ({limit.failing_batch:,} does not fit)"
         else:
             found.append("no batch fits")
     return found

@@ -204,6 +204,11 @@ def test_places_that_end_alike_are_named_together() -> None:
     assert text.endswith("; memory ends after batch 4,113 on numpy, torch-cpu.")
 
 
+def test_a_search_that_was_cut_short_says_between_which_batches_memory_ends() -> None:
+    text = said(batch_sweep(), [limit(largest=4100, failing=4200)])
+    assert text.endswith("; memory ends between batch 4,100 and 4,200 on torch-cpu.")
+
+
 def test_a_sweep_that_no_batch_fits_has_an_end_and_no_throughput() -> None:
     text = said(batch_sweep(failing=1), [limit(largest=None, failing=1)])
     assert text == (

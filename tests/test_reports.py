@@ -751,6 +751,8 @@ def test_an_end_without_a_limit_says_what_the_memory_said() -> None:
     cases = batch_sweep(batches=(1, 2), failing=2)
     assert "memory ends here" in shown("table", run(*cases))
     assert "needs 99 GiB" in shown("table", run(*cases))
+    wide = [limit(largest=1, failing=3)]
+    assert "largest usable batch 1 (3 does not fit)" in shown("table", run(*cases, limits=wide))
     none = batch_sweep(batches=(1, 2), failing=1)
     limits = [limit(largest=None, failing=1)]
     assert "no batch fits" in shown("table", run(*none, limits=limits))

@@ -49,6 +49,9 @@ def ends(limit: LimitLine, where: str = "") -> str:
         return f"memory is known to be enough for {largest}{where} ({limit.reason})"
     if not limit.largest_batch:
         return f"not even batch {limit.failing_batch:,} fits in memory{where}"
+    if limit.failing_batch - limit.largest_batch > 1:
+        between = f"{limit.largest_batch:,} and {limit.failing_batch:,}"
+        return f"memory ends between batch {between}{where}"
     return f"memory ends after batch {limit.largest_batch:,}{where}"
 
 
