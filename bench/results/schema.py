@@ -371,11 +371,15 @@ def _is_cold(variant: str | None) -> bool:
     return COLD in (variant or "").split("+")
 
 
+def size_without_batch(case: CaseLine | Measurement) -> str:
+    """Return the size as its id has it, but for the batch."""
+    return ",".join(part for part in case.size.split(",") if part != f"batch={case.batch}")
+
+
 def _without_batch(case: CaseLine | Measurement) -> str:
     """Return WORKLOAD/SIZE/PHASE/DTYPE/BACKEND with a size that names no batch."""
-    size = case.size.removesuffix(f"batch={case.batch}").removesuffix(",")
     rest = case.id.removeprefix(f"{case.workload}/{case.size}/")
-    return "/".join(part for part in (case.workload, size, rest) if part)
+    return "/".join(part for part in (case.workload, size_without_batch(case), rest) if part)
 
 
 class EndLine(Line, tag="end"):
