@@ -15,7 +15,11 @@ from bench.running.plan import RunRequest
 from bench.running.seats import Seat, seat_of
 from bench.units import seconds as in_words
 
-LONGEST_CALL_SECONDS: Final[Mapping[str, float]] = {"quick": 0.15, "standard": 2.0, "thorough": 10.0}
+LONGEST_CALL_SECONDS: Final[Mapping[str, float]] = {
+    "quick": 0.15,
+    "standard": 2.0,
+    "thorough": 10.0,
+}
 """A call that takes longer ends a sweep: what follows takes longer still."""
 SEARCH_SECONDS: Final = 60.0
 """After so long the search for the largest batch ends where it is."""
@@ -103,7 +107,7 @@ def _left_out(
     if fails is not None:
         found = f"; the largest batch that fits is {fits:,}" if fits else "; not even one fits"
         yield _outcome(last, "out_of_memory", f"{why}{found}")
-        why = f"memory ends at batch {fails:,}"
+        why = f"memory ends after batch {fits:,}"
     else:
         why = f"at batch {last.batch:,} {why}"
     for case in beyond:
