@@ -337,7 +337,9 @@ def failure(backend: Backend | None, error: BaseException) -> CaseError:
     if isinstance(error, CaseError):
         return error
     if isinstance(error, MemoryError) or (backend and backend.is_out_of_memory(error)):
-        return CaseError("out_of_memory", str(error).strip().split("\n")[0] or "memory ran out")
+        said = str(error).strip().split("\n")[0]
+        # PyTorch's CPU allocator says first where in its source it has failed.
+        return CaseError("out_of_memory", said.partition("err == 0. ")[2] or said or "no room")
     at = error.__traceback__
     while at is not None and at.tb_next is not None:
         at = at.tb_next
