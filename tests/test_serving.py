@@ -22,7 +22,7 @@ from tests.fakes import FakeCpu, FakeDevice, numpy_backend, whole_block
 from tests.test_measure import order, product
 
 FOREVER = 1e12
-CLOSED = {"concurrency": 1, "rate": None, "seed": 3, "inputs": None}
+CLOSED = {"concurrency": 1, "rate": None, "seed": 3}
 
 
 class VirtualClock:
@@ -224,7 +224,7 @@ def test_a_request_to_a_gpu_brings_its_inputs_and_takes_its_answer(tmp_path: Pat
 
 def test_parameters_stay_on_the_gpu(tmp_path: Path) -> None:
     device = FakeDevice(bytes_per_second=1e6)
-    given_order = order(tmp_path, n=50, serving={**CLOSED, "inputs": 1})
+    given_order = order(tmp_path, n=50, serving=CLOSED, fresh_inputs=1)
     measured = whole_block(device, product(2e-3), given_order, device.clock)
     one = 50 * 50 * 4 / 1e6
     assert statistics.median(measured["request_seconds"]) == pytest.approx(2 * one + 2e-3, rel=0.01)

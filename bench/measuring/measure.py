@@ -31,7 +31,7 @@ from bench.measuring.sampling import (
     take_samples,
     warm_up,
 )
-from bench.measuring.serving import MOST_REQUESTS, SAMPLED_SHARE, Service, open_service
+from bench.measuring.serving import MOST_REQUESTS, SAMPLED_SHARE, Server, Service, open_service
 from bench.measuring.verification import Reference, relative_error, require_right
 from bench.measuring.work import Work
 from bench.workload import Call, Prepare
@@ -59,9 +59,16 @@ class Order(Work):
     cold: bool = False
     """Whether caches are emptied before each call."""
     energy: bool = False
+    fresh_inputs: int | None = None
+    """How many of the inputs, the first ones, are copied to the device for each call; None: all."""
     serving: Mapping[str, Any] | None = None
-    """How requests are served, if they are: `concurrency`, `rate` (None: a closed loop), the `seed`
-    of the arrivals, and how many `inputs` come with a request (None: all)."""
+    """How requests are served, if they are: `concurrency`, `rate` (None: a closed loop) and the
+    `seed` of the arrivals."""
+
+    @property
+    def answers(self) -> int | None:
+        """How many of the outputs, the first ones, are copied back; None: all."""
+        return None if self.fresh_inputs is None else 1
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Order":
@@ -125,9 +132,11 @@ class Measuring:
         self.since: Sight | None = None
         self.error = self._verify()
         self.effective_batch = order.require_batch(call, self.stopwatch.output)
+        fresh = zip(inputs[: order.fresh_inputs], self.host_inputs, strict=False)
+        self.server = Server(backend, call, list(fresh), order.answers)
         again = partial(prepare, backend.namespace, order.dims)
         self.service = (
-            open_service(self.stopwatch, again, inputs, self.host_inputs, order.serving, sleep)
+            open_service(self.server, again, inputs, order.serving, clock, sleep)
             if order.serving is not None
             else None
         )
@@ -329,10 +338,7 @@ class Measuring:
             self.notes.append("launch_bound")
         for _ in range(TRANSFERS if alone < HUGE_CALL_SECONDS else 1):
             begin = watch.clock()
-            moved = [backend.to_device(array) for array in self.host_inputs]
-            output = self.prepare(backend.namespace, self.order.dims, *moved)()
-            for array in _outputs(output):
-                backend.fetch(array)
+            self.server()
             round_trips.append(watch.clock() - begin)
         return {"device_seconds": intervals, "end_to_end_seconds": round_trips}
 
@@ -385,9 +391,9 @@ def failure(backend: Backend | None, error: BaseException) -> CaseError:
     if isinstance(error, CaseError):
         return error
     if isinstance(error, MemoryError) or (backend and backend.is_out_of_memory(error)):
-        said = str(error).strip().split("\n")[0]
+        said = str(error).strip().split("\n")[0] or "memory ran out"
         # PyTorch's CPU allocator says first where in its source it has failed.
-        return CaseError("out_of_memory", said.partition("err == 0. ")[2] or said or "no room")
+        return CaseError("out_of_memory", said.partition("err == 0. ")[2] or said)
     at = error.__traceback__
     while at is not None and at.tb_next is not None:
         at = at.tb_next

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from bench.backends.base import Backend
 from bench.measuring.exchange import HostArray
-from bench.measuring.sampling import Clock, Stopwatch
+from bench.measuring.sampling import Clock
 from bench.workload import Call
 
 MOST_REQUESTS: Final = 2000
@@ -33,24 +33,28 @@ class Server:
     """Answers one request at a time.
 
     On a GPU the inputs in `arriving` are copied into the arrays that the call reads, and the answer
-    is fetched; on a CPU both are in their places already.
+    is fetched, all outputs or the first `answers` of them; on a CPU they are in their places
+    already.
     """
 
     backend: Backend
     call: Call
     arriving: Sequence[tuple[Any, HostArray]] = ()
+    answers: int | None = None
     output: Any = None
     """The last answer, where the device left it."""
 
     def __call__(self) -> None:
         """Answer a request."""
-        for array, sent in self.arriving:
+        on_host = not self.backend.asynchronous
+        for array, sent in () if on_host else self.arriving:
             self.backend.refill(array, sent)
         self.output = self.call()
         self.backend.synchronize()
-        if self.backend.asynchronous:
+        if not on_host:
             several = isinstance(self.output, (tuple, list))
-            for array in self.output if several else (self.output,):
+            outputs = self.output if several else (self.output,)
+            for array in outputs[: self.answers]:
                 self.backend.fetch(array)
 
 
@@ -195,26 +199,25 @@ class Service:
 
 
 def open_service(
-    stopwatch: Stopwatch,
+    server: Server,
     prepare: Callable[..., Call],
     inputs: Sequence[Any],
-    host_inputs: Sequence[HostArray],
     serving: Mapping[str, Any],
+    clock: Clock,
     sleep: Callable[[float], None],
 ) -> Service:
     """Set up a server for each request that is under way at a time, and warm them up.
 
-    The first makes the call of `stopwatch`. Each other has one that `prepare(*inputs)` gives, whose
-    workspace no other one writes to, and on a GPU inputs of its own; what does not come with a
-    request, such as parameters, they may share. `serving` is that of an `Order`.
+    The first is `server`. Each other has a call that `prepare(*inputs)` gives, whose workspace no
+    other one writes to, and on a GPU arriving inputs of its own; what does not come with a request,
+    such as parameters, they may share. `serving` is that of an `Order`.
     """
-    backend = stopwatch.backend
-    sent = host_inputs[: serving["inputs"]] if backend.asynchronous else []
-    servers = [Server(backend, stopwatch.call, list(zip(inputs, sent, strict=False)))]
+    backend, servers = server.backend, [server]
+    sent = [host for _, host in server.arriving] if backend.asynchronous else []
     for _ in range(1, serving["concurrency"]):
         own = [backend.to_device(array) for array in sent]
         call = prepare(*own, *inputs[len(own) :])
-        servers.append(Server(backend, call, list(zip(own, sent, strict=True))))
-    service = Service(servers, serving["rate"], serving["seed"], stopwatch.clock, sleep)
+        servers.append(Server(backend, call, list(zip(own, sent, strict=True)), server.answers))
+    service = Service(servers, serving["rate"], serving["seed"], clock, sleep)
     service.warm_up()
     return service

@@ -300,12 +300,14 @@ class Execution:
     def _ask_begin(
         self, case: CaseLine, drawn: Mapping[str, Any]
     ) -> tuple[WorkerProcess, dict[str, Any]]:
+        phase = self.workloads[case.workload].phases[case.phase]
         order = {
             **self._work(case, drawn),
             **{name: drawn[name] for name in ("decoy", "reference")},
             "budget": asdict(self._budget(case)),
             "cores": self.cores,
-            "error_factor": self.workloads[case.workload].phases[case.phase].error_factor,
+            "error_factor": phase.error_factor,
+            "fresh_inputs": phase.fresh_inputs,
             "calls_per_sample": self.progress.calls_per_sample(case.key),
             "cold": case.is_cold,
             "energy": self.request.energy,
@@ -338,7 +340,6 @@ class Execution:
             "concurrency": case.concurrency,
             "rate": case.rate,
             "seed": self.rng.getrandbits(32),
-            "inputs": self.workloads[case.workload].phases[case.phase].request_inputs,
         }
         return {"calls_per_sample": 1, "serving": serving}
 

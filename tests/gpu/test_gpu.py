@@ -314,7 +314,7 @@ def test_requests_are_served_with_their_transfers(
     workload = catalog.workloads()["lenet5"]
     part, size = workload.phases["forward"], workload.sizes[0]
     files = draw(np, workload, size.dims, "forward", "float32", 0, tmp_path)
-    serving = {"concurrency": concurrency, "rate": None, "seed": 0, "inputs": part.request_inputs}
+    serving = {"concurrency": concurrency, "rate": None, "seed": 0}
     given = Order(
         dims=size.dims,
         dtype="float32",
@@ -324,6 +324,7 @@ def test_requests_are_served_with_their_transfers(
         budget=Budget(warmup_seconds=0.1, warmup_cap_seconds=0.2, sampling_seconds=0.4, visits=2),
         cores=2,
         calls_per_sample=1,
+        fresh_inputs=part.fresh_inputs,
         serving=serving,
     )
     prepare = part.implementation(backend.name)
