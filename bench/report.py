@@ -1,8 +1,9 @@
-"""What a file in `reports/` provides: something to look at, made from runs."""
+"""What a file in `reports/` provides: something to look at, made from runs or a comparison."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
 from bench.results.schema import Measurement, Run
 
@@ -41,3 +42,45 @@ class Report:
     render: Callable[[Sequence[Run], Request], str | Mapping[str, bytes]]
     figures: Mapping[str, str] | None = None
     """The figures that it can draw, with what each shows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of a comparison: rows for people, and the same as records for programs."""
+
+    name: str
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    right: frozenset[int] = frozenset()
+    """The columns that hold numbers; `bench` itself wrote them."""
+    records: Sequence[Mapping[str, Any]] = ()
+    """A record for each number, in SI units; the keys are among `RECORD_FIELDS`."""
+
+
+RECORD_FIELDS = (
+    *("table", "machine", "against", "suite", "id", "backend", "samples", "hours_per_month"),
+    *("metric", "unit", "value", "low", "high", "note"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """What a comparison of machines says, in the order in which it is read."""
+
+    title: str
+    sentences: Sequence[str]
+    warnings: Sequence[str] = ()
+    remarks: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonReport:
+    """One form of showing a comparison; a file in `reports/` defines it as `COMPARISON`."""
+
+    name: str
+    summary: str
+    render: Callable[[Document, Request], str]
+    is_for_programs: bool = False
+    """Whether it is given every number, however many there are."""
