@@ -35,7 +35,11 @@ def cost_sentences(found: Curves, prices: Prices) -> list[str]:
     if not said and len(found.options) > 1:
         cheapest = found.cheapest(HOURS_IN_A_MONTH / 2)
         said = [f"{_cost(cheapest)} least at any number of hours a month."]
-    said += _buy_or_rent(found, prices)
+    said += _buy_or_rent(found)
+    said += [
+        f"{name} takes {times(slower)} as long: {in_words(count)} of them may be one too few."
+        for name, slower, count in _doubtful_counts(found)
+    ]
     if prices.use:
         said += _recommendation(found, prices)
     else:
@@ -78,7 +82,7 @@ def _hours(crossing: Crossing) -> str:
     return f"{said} [{units.significant(crossing.low)}, {high}]"
 
 
-def _buy_or_rent(found: Curves, prices: Prices) -> list[str]:
+def _buy_or_rent(found: Curves) -> list[str]:
     turns = found.turns()
     said = []
     for machine in dict.fromkeys(option.machine for option in found.options):
@@ -95,6 +99,16 @@ def _buy_or_rent(found: Curves, prices: Prices) -> list[str]:
         else:
             said.append(f"to rent {machine} costs less than to buy it at any hours of a month.")
     return said
+
+
+def _doubtful_counts(found: Curves) -> list[tuple[str, Ratio, int]]:
+    """Return the machines of which it might take more, with how many were taken."""
+    counts = {option.machine: (option.slower, option.count) for option in found.options}
+    return [
+        (name, slower, count)
+        for name, (slower, count) in counts.items()
+        if slower.high is not None and slower.high > count and count > 1
+    ]
 
 
 def _recommendation(found: Curves, prices: Prices) -> list[str]:
@@ -200,7 +214,7 @@ def _crossings(found: Curves) -> Table:
     return Table(
         name="crossings",
         title=f"{found.title}: where one begins to cost less than another",
-        columns=("costs less before", "costs less after", "95% interval"),
+        columns=("costs less before", "costs less after", "from (95% interval)"),
         right=frozenset({2}),
         rows=rows,
         records=records,

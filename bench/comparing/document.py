@@ -87,10 +87,11 @@ def comparison_document(
         bought = affordable(comparison, questions.prices, questions.budget, comparison.overall)
         sentences += budget_sentences(bought, questions.budget, questions.prices, base)
         tables += [budget_table(bought, questions.prices, base)] if bought else []
+    told = [*lacks(comparison), *warnings(comparison)]
     return Document(
         title=f"{len(comparison.machines)} machines side by side",
         sentences=sentences,
-        warnings=shortened([*lacks(comparison), *warnings(comparison)]),
+        warnings=told if everything else shortened(told),
         remarks=[*notes, *remarks(comparison)],
         tables=[
             table

@@ -160,8 +160,8 @@ def _machine(run: Run, names: _Names, position: int) -> Machine:
     if run.end is not None and run.end.interrupted:
         remarks.append(f"ended before everything was measured: {run.end.interrupted}")
     return Machine(
-        name=header.label,
-        label=header.label,
+        name=header.label or "no label",
+        label=header.label or "no label",
         run_id=header.id,
         started=header.started,
         header=header.machine,

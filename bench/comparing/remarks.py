@@ -1,5 +1,6 @@
 """What readers of a comparison must know about the machines behind the numbers."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeGuard
 
@@ -22,11 +23,11 @@ def listed(names: Sequence[str], most: int = _MOST_NAMES) -> str:
 
 def warnings(comparison: Comparison) -> list[str]:
     """Return what may make a machine look other than it is: slices, limits, other work."""
-    return [
-        warning
-        for machine in sorted(comparison.machines, key=lambda m: natural(m.name))
-        for warning in _warnings(machine)
-    ]
+    found: dict[str, list[str]] = {}
+    for machine in sorted(comparison.machines, key=lambda m: natural(m.name)):
+        for warning in _warnings(machine):
+            found.setdefault(warning, []).append(machine.name)
+    return [f"{listed(names)}: {warning}" for warning, names in found.items()]
 
 
 def _warnings(machine: Machine) -> list[str]:
@@ -34,31 +35,27 @@ def _warnings(machine: Machine) -> list[str]:
     cpu = machine.part("cpu")
     allowed, present = cpu.get("cores_allowed"), cpu.get("cores_present")
     if _is_number(allowed) and _is_number(present) and allowed < present:
-        found.append(
-            f"{machine.name}: {allowed} of {present} cores visible: this CPU is not one you would"
-            " buy"
-        )
+        found.append(f"{allowed} of {present} cores visible: this CPU is not one you would buy")
     for gpu in machine.gpus:
-        name = f"{machine.name}: {gpu.get('name') or 'a GPU'}"
+        name = gpu.get("name") or "a GPU"
         limit, default = gpu.get("power_limit_watts"), gpu.get("power_limit_default_watts")
         if _is_number(limit) and _is_number(default) and limit < default:
-            found.append(f"{name}: power limit lowered to {limit:g} W from {default:g} W")
+            found.append(f"power limit of {name} lowered to {limit:g} W from {default:g} W")
         if _is_number(gpu.get("other_processes")) and gpu["other_processes"] > 0:
-            found.append(f"{name}: {gpu['other_processes']:g} other processes were on it")
+            found.append(f"{gpu['other_processes']} other processes were on {name}")
         if gpu.get("mig") is True:
-            found.append(f"{name}: MIG is on: a slice of it may have been measured")
+            found.append(f"MIG of {name} is on: a slice of it may have been measured")
     if len(machine.gpus) > 1:
         found.append(
-            f"{machine.name}: {len(machine.gpus)} GPUs, of which a case uses one: a price should"
-            " be that of one"
+            f"{len(machine.gpus)} GPUs, of which a case uses one: a price should be that of one"
         )
     results = [result for same in machine.results.values() for result in same]
     single = sum(result.seconds.low is None for result in results)
     if single:
-        found.append(f"{machine.name}: {single} of {len(results)} results have one block only")
+        found.append(f"{single} of {len(results)} results have one block only, and no interval")
     if machine.settings.get("preset") == "quick":
-        found.append(f"{machine.name}: measured with the quick preset, for a first look")
-    return [*found, *(f"{machine.name}: {remark}" for remark in machine.remarks)]
+        found.append("measured with the quick preset, for a first look")
+    return [*dict.fromkeys(found), *machine.remarks]
 
 
 def remarks(comparison: Comparison) -> list[str]:
@@ -77,6 +74,12 @@ def remarks(comparison: Comparison) -> list[str]:
                 for answer, names in sorted(values.items(), key=lambda v: natural(v[0]))
             ]
             found.append(f"different {what}: {'; '.join(told)}")
+    labels = Counter(machine.label for machine in taking)
+    found += [
+        f"{count} runs have the label {label}: they are told apart by their start"
+        for label, count in labels.items()
+        if count > 1
+    ]
     ids: dict[str, list[str]] = {}
     for machine in taking:
         ids.setdefault(machine.run_id, []).append(machine.name)

@@ -1,5 +1,7 @@
 """How many times as fast as a baseline each machine is, over the work that all of them did."""
 
+import math
+import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -168,7 +170,9 @@ def _comparison(
         missing=_grouped(_missing(taking, void), counts),
         left_out=[m.name for m in order if m is not baseline and not best[m.name]],
     )
-    ranked = sorted(taking, key=lambda m: (-_rank(comparison, m), natural(m.name)))
+    # Where no piece is common to all, what each shares with the baseline orders them.
+    ranks = {m.name: _pace(best[m.name], comparison.overall or pieces) for m in taking}
+    ranked = sorted(taking, key=lambda m: (ranks[m.name], natural(m.name)))
     return replace(comparison, machines=ranked)
 
 
@@ -179,11 +183,9 @@ def _common(pieces: Sequence[Piece], owners: Sequence[Mapping[Piece, Result]]) -
     return [piece for piece in pieces if all(piece in own for own in owners)]
 
 
-def _rank(comparison: Comparison, machine: Machine) -> float:
-    # Where no piece is common to all, what each shares with the baseline orders them.
-    pieces = comparison.overall or list(comparison.best[machine.name])
-    speed = comparison.speed(machine, pieces)
-    return speed.median if speed else 0.0
+def _pace(own: Mapping[Piece, Result], pieces: Sequence[Piece]) -> float:
+    """Return the mean of the logarithms of its times."""
+    return statistics.fmean(math.log(own[p].seconds.median) for p in pieces if p in own)
 
 
 def _missing(

@@ -20,15 +20,15 @@ _OVERALL: Final = "all"
 
 def speed_sentences(comparison: Comparison) -> list[str]:
     """Say how fast each machine is, the fastest first."""
-    said = [
-        _sentence(comparison, machine)
-        for machine in comparison.machines
-        if machine is not comparison.baseline
-    ]
-    if len(said) <= MOST_SENTENCES:
-        return said
+    others = [machine for machine in comparison.machines if machine is not comparison.baseline]
+    if len(others) <= MOST_SENTENCES:
+        return [_sentence(comparison, machine) for machine in others]
     half = MOST_SENTENCES // 2
-    return [*said[:half], f"{len(said) - 2 * half} more are in the table.", *said[-half:]]
+    return [
+        *(_sentence(comparison, machine) for machine in others[:half]),
+        f"{len(others) - 2 * half} more are in the table.",
+        *(_sentence(comparison, machine) for machine in others[-half:]),
+    ]
 
 
 def _sentence(comparison: Comparison, machine: Machine) -> str:
@@ -84,8 +84,9 @@ def speed_tables(comparison: Comparison, *, everything: bool) -> Iterator[Table]
     """Yield the speeds by machine and suite, by backend, and piece by piece."""
     base = comparison.baseline.name
     yield _speeds(comparison, f"Speed against {base}", by_backend=False)
-    yield _speeds(comparison, f"Speed of each backend against the best of {base}", by_backend=True)
     if everything or len(comparison.machines) <= MOST_IN_FULL:
+        title = f"Speed of each backend against the best of {base}"
+        yield _speeds(comparison, title, by_backend=True)
         yield _cases(comparison)
 
 
@@ -217,9 +218,9 @@ def _case_records(
 
 def lacks(comparison: Comparison) -> list[str]:
     """Name what is not compared, and why: void first, then missing, then who is left out."""
-    void = "is VOID, shown all the same (--force)" if any(comparison.forced.values()) else "is void"
-    lines = [_lack(lack, f"comparing {{}} {void}") for lack in comparison.voids]
-    lines += [_lack(lack, "{} lacks") for lack in comparison.missing]
+    void = "VOID, shown all the same (--force)," if any(comparison.forced.values()) else "void"
+    lines = [_lack(lack, f"{void} on {{}}") for lack in comparison.voids]
+    lines += [_lack(lack, "missing on {}") for lack in comparison.missing]
     if len(lines) > MOST_LACKS:
         lines = [*lines[:MOST_LACKS], f"{len(lines) - MOST_LACKS} more lines of this kind"]
     return lines + [
@@ -239,7 +240,7 @@ def refusal(comparison: Comparison) -> list[str]:
     """Say why nothing can be compared; empty if something can."""
     if len(comparison.machines) > 1:
         return []
-    reasons = [_lack(lack, "comparing {} is void") for lack in comparison.voids]
+    reasons = [_lack(lack, "void on {}") for lack in comparison.voids]
     hint = "--force shows it all the same" if reasons else "run the same suite on both"
     base = comparison.baseline.name
     return [*reasons, f"no piece of work may be compared with {base}; {hint}"]
