@@ -100,10 +100,10 @@ def parse_seconds(text: str) -> float:
     Raises:
         RequestError: It is something else.
     """
-    for unit, scale in (("ms", 1e-3), ("us", 1e-6), ("s", 1.0)):
+    for unit, parts in (("ms", 1e3), ("us", 1e6), ("s", 1.0)):
         if text.endswith(unit):
             try:
-                value = float(text.removesuffix(unit)) * scale
+                value = float(text.removesuffix(unit)) / parts
             except ValueError:
                 break
             if math.isfinite(value) and value > 0:
