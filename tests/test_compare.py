@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.comparing.document import Questions, comparison_document
@@ -218,6 +218,7 @@ def test_runs_with_one_label_are_told_apart() -> None:
     assert chosen.started == "2026-11-21T00:00:00Z"
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["a", "a (t)", "a (t, number 1)", "b"]), max_size=8))
 def test_names_are_never_shared(labels: list[str]) -> None:
     runs = [started(run(label=label), "t") for label in labels]
@@ -255,6 +256,7 @@ def test_a_run_twice_is_said_to_be_one() -> None:
     assert "are one and the same run" in told(side_by_side(box("a"), box("a")))
 
 
+@settings(deadline=None)
 @given(
     factors=st.lists(st.floats(0.1, 10), min_size=2, max_size=5),
     scale=st.floats(1e-3, 1e3),

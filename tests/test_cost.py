@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bench.comparing.cost import Curves, Option, crossing, curves
@@ -118,6 +118,7 @@ pairs = st.tuples(options, options).map(
 )
 
 
+@settings(deadline=None)
 @given(pairs)
 def test_a_crossing_is_where_brute_force_finds_it(pair: tuple[Option, Option]) -> None:
     one, other = pair
@@ -145,6 +146,7 @@ def test_a_crossing_is_where_brute_force_finds_it(pair: tuple[Option, Option]) -
     assert found.above.cost(after).median < found.below.cost(after).median
 
 
+@settings(deadline=None)
 @given(pairs)
 def test_the_interval_of_a_crossing_contains_it(pair: tuple[Option, Option]) -> None:
     one, other = pair
@@ -156,6 +158,7 @@ def test_the_interval_of_a_crossing_contains_it(pair: tuple[Option, Option]) -> 
     assert 0 <= found.low <= found.hours <= found.high
 
 
+@settings(deadline=None)
 @given(options, options, st.floats(0, 1), st.floats(0, 1))
 def test_any_speed_within_the_intervals_crosses_within_the_interval(
     one: Option, other: Option, here: float, there: float
@@ -179,6 +182,7 @@ def test_any_speed_within_the_intervals_crosses_within_the_interval(
         assert found.low * (1 - 1e-6) <= other_found.hours <= found.high * (1 + 1e-6)
 
 
+@settings(deadline=None)
 @given(st.floats(1e-3, 1e3))
 def test_crossings_do_not_depend_on_the_currency(unit: float) -> None:
     comparison = compared(box("A", 3.6), box("B", 1.0))

@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.comparing.document import outlier_document
@@ -100,6 +100,7 @@ def test_other_work_is_not_set_beside_it() -> None:
     assert not find_outliers(machines(runs)).slow
 
 
+@settings(deadline=None)
 @given(st.permutations(range(8)), st.floats(1e-3, 1e3))
 def test_neither_order_nor_unit_matters(order: list[int], unit: float) -> None:
     def found(numbers: list[int], scale: float) -> list[tuple[str, str]]:

@@ -41,7 +41,10 @@ _KNOWN: Final = msgspec.json.Decoder(_Known)
 
 
 class _Brief(Measurement, tag="measurement"):
-    """A measurement whose blocks are passed over: a field that is not known is not decoded."""
+    """A measurement whose blocks are passed over: a field that is not known is not decoded.
+
+    It is for reading only: written, it would have a field that no reader knows.
+    """
 
     blocks: list[Block] = msgspec.field(default_factory=list, name="blocks, passed over")
 
