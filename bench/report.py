@@ -77,10 +77,13 @@ class Document:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonReport:
-    """One form of showing a comparison; a file in `reports/` defines it as `COMPARISON`."""
+    """One form of showing a comparison; a file in `reports/` defines it as `COMPARISON`.
+
+    `render` returns text, or the contents of several files by name.
+    """
 
     name: str
     summary: str
-    render: Callable[[Document, Request], str]
+    render: Callable[[Document, Request], str | Mapping[str, bytes]]
     is_for_programs: bool = False
     """Whether it is given every number, however many there are."""

@@ -11,11 +11,12 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.errors import RequestError
-from bench.report import Report, Request
+from bench.report import ComparisonReport, Report, Request
 from bench.results.schema import Run
 from bench.text import display_width, fold, plain
 
 from . import (
+    _cost_figure,
     _drawing,
     _panels,
     _rate_figure,
@@ -175,4 +176,11 @@ REPORT = Report(
     summary="figures as SVG and PNG files",
     render=render,
     figures={name: figure.shows for name, figure in FIGURES.items()},
+)
+
+COMPARISON = ComparisonReport(
+    name="plots",
+    summary="the cost against hours per month as SVG and PNG files",
+    render=_cost_figure.render,
+    is_for_programs=True,
 )

@@ -105,7 +105,7 @@ def test_other_work_is_void_and_shown_only_by_force(changed: dict[str, Any], rea
     assert reason in refusal(comparison)[0]
     forced = side_by_side(one, other, force=True)
     assert not refusal(forced)
-    assert "VOID" in told(forced)
+    assert told(forced).startswith("VOID (--force): two did not do the same work")
     assert reason in told(forced)
 
 
@@ -310,7 +310,7 @@ def test_one_file_is_a_bad_request(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--as", "pgae"], "known are: csv, json, markdown, table"),
+        (["--as", "pgae"], "known are: csv, json, markdown, plots, table"),
         (["--baseline", "nobody"], "no run has that label"),
         (["--budget", "100"], "--budget needs --prices"),
         (["--latency-bound", "20"], "give a time with its unit"),
@@ -319,6 +319,7 @@ def test_one_file_is_a_bad_request(tmp_path: Path) -> None:
         (["--train", "resnet50"], "give NETWORK:IMAGES"),
         (["--train", "resnet50:0"], "from 1 image"),
         (["--train", "resnet51:1000"], "did you mean resnet50?"),
+        (["--outliers", "--force"], "a question of its own"),
         (["--prices", "nowhere.toml"], "No such file"),
     ],
 )

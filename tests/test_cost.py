@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import assume, given, settings
@@ -456,3 +457,36 @@ def test_the_prices_of_hostile_machines_stay_text(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "\x1b" not in done.stdout + done.stderr
     assert "\u202e" not in done.stdout
+
+
+def test_the_cost_is_drawn_the_same_each_time_and_described(tmp_path: Path) -> None:
+    from bench import catalog
+    from bench.report import Request
+
+    render = catalog.comparison_reports()["plots"].render
+    name = "<b>A&$x$"
+    comparison = compared(box(name, 3.6), box("B", 1.0, watts=600.0))
+    prices = priced(**{name: rented(1.0), "B": bought(7200.0)})
+    wanted = [Wanted("resnet50", 1000)]
+    found = document(comparison, Questions(prices=prices, trainings=wanted))
+    files = render(found, Request())
+    assert isinstance(files, dict)
+    assert list(files) == ["cost.svg", "cost.png", "cost-2.svg", "cost-2.png"]
+    assert files == render(found, Request())
+    svg = files["cost.svg"].decode()
+    assert "<b>" not in svg
+    assert "costs less up to" in svg
+    ElementTree.fromstring(svg)
+    path = write_prices(tmp_path)
+    files_of = write(tmp_path, box("A", 3.6), box("B", 1.0))
+    done = bench(
+        "compare", *files_of, "--prices", path, "--as", "plots", "--output", tmp_path / "p"
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "p" / "cost.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_prices_there_is_no_cost_to_draw(tmp_path: Path) -> None:
+    done = bench("compare", *write(tmp_path, box("A"), box("B")), "--as", "plots")
+    assert done.returncode == 2
+    assert "give --prices" in done.stderr

@@ -29,8 +29,9 @@ from bench.cli import (
 @click.option("--outliers", is_flag=True, help="Find the slow ones among like machines.")
 @click.option("--force", is_flag=True, help="Show void comparisons, too, marked as such.")
 @click.option("--as", "form", default="table", show_default=True, metavar="FORM",
-              help="table, markdown, csv or json.")  # fmt: skip
-@click.option("--output", type=click.Path(path_type=Path), metavar="PATH", help="A file.")
+              help="table, markdown, csv, json or plots.")  # fmt: skip
+@click.option("--output", type=click.Path(path_type=Path), metavar="PATH",
+              help="A file; for plots a folder (default: plots).")  # fmt: skip
 @with_output_options
 def command(
     files: tuple[str, ...],
@@ -56,7 +57,7 @@ def command(
       bench compare node*.jsonl --outliers
     """
     from bench import catalog
-    from bench.cli.report import write_files
+    from bench.cli.report import show
     from bench.comparing.document import Questions, comparison_document, outlier_document
     from bench.comparing.machines import machines
     from bench.comparing.prices import read_prices
@@ -77,6 +78,8 @@ def command(
         )
     if budget is not None and prices is None:
         raise RequestError("--budget needs --prices; give a file of prices")
+    if outliers and (prices or trainings or latency_bound or force or baseline):
+        raise RequestError("--outliers is a question of its own; ask it without other options")
     questions = Questions(
         prices=read_prices(prices) if prices else None,
         trainings=[parse_training(text) for text in trainings],
@@ -104,10 +107,7 @@ def command(
             width=width_of(sys.stdout) if output is None else None,
         )
         rendered = reports[form].render(document, request)
-        if output is None:
-            click.echo(rendered.rstrip("\n"), color=request.color)
-        else:
-            write_files(output.parent, {output.name: rendered.encode()})
+        show(rendered, output, Path("plots"), color=request.color)
     broken = [remark for m in found for remark in m.remarks if "cut short" in remark]
     for remark in broken:
         click.echo(f"bench: error: {plain(remark)}", err=True)

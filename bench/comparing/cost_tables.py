@@ -14,7 +14,7 @@ from bench.comparing.speed_tables import interval, record, times
 from bench.comparing.speedup import Ratio
 from bench.report import Table
 
-_HOURS: Final = (10.0, 20.0, 50.0, 100.0, 200.0, 400.0, 730.0)
+_HOURS: Final = (0.0, 10.0, 20.0, 50.0, 100.0, 200.0, 400.0, 730.0)
 _ROUND_PRICE: Final = 1000.0
 
 
@@ -162,11 +162,10 @@ def _curve(found: Curves, prices: Prices) -> Table:
             [
                 option.name,
                 times(option.slower),
-                money(option.per_month, prices),
                 *(units.significant(cost.median) for cost in costs),
             ]
         )
-        where = {"machine": option.machine, "note": f"{found.title}: {option.name}"}
+        where = {"machine": option.machine, "note": option.name}
         for h, cost in zip(hours, costs, strict=True):
             records.append(
                 record(
@@ -184,8 +183,8 @@ def _curve(found: Curves, prices: Prices) -> Table:
             f"{found.title}: cost in {prices.currency} a month, by the hours that {found.fastest}"
             " would work"
         ),
-        columns=("what", "time of a job", "idle", *(f"{h:g} h" for h in hours)),
-        right=frozenset(range(1, 3 + len(hours))),
+        columns=("what", "time of a job", *(f"{h:g} h" for h in hours)),
+        right=frozenset(range(1, 2 + len(hours))),
         rows=rows,
         records=records,
     )
@@ -208,7 +207,7 @@ def _crossings(found: Curves) -> Table:
                 against=crossing.below.machine,
                 metric="hours_per_month",
                 unit="h",
-                note=f"{found.title}: {crossing.above.name} against {crossing.below.name}",
+                note=f"{crossing.above.name} against {crossing.below.name}",
             )
         )
     return Table(

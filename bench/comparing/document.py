@@ -61,7 +61,7 @@ def comparison_document(
         RequestError: A network that is asked for was not trained.
     """
     base = comparison.baseline.name
-    sentences = speed_sentences(comparison)
+    sentences = [*_void(comparison), *speed_sentences(comparison)]
     tables: list[Table] = []
     notes: list[str] = []
     networks = network_costs(comparison, questions.prices, questions.trainings)
@@ -99,6 +99,17 @@ def comparison_document(
             if table.rows
         ],
     )
+
+
+def _void(comparison: Comparison) -> list[str]:
+    """Say before everything else that numbers rest on work that is not the same (`--force`)."""
+    names = [name for name, pieces in comparison.forced.items() if pieces]
+    if not names:
+        return []
+    return [
+        f"VOID (--force): {listed(sorted(names))} did not do the same work, as the warnings say; no"
+        " speed and no cost below is a comparison of machines."
+    ]
 
 
 def _curves(comparison: Comparison, questions: Questions) -> list[Curves]:

@@ -64,11 +64,6 @@ class Comparison:
             return Ratio(1.0, 1.0, 1.0)
         return geometric_mean([ratio(base[p].seconds, own[p].seconds) for p in shared])
 
-    def has_suite(self, machine: Machine, suite: str) -> bool:
-        """Tell whether a machine takes part in a suite."""
-        own = self.best[machine.name]
-        return bool(self.suites[suite]) and self.suites[suite][0] in own
-
 
 def choose_baseline(machines: Sequence[Machine], label: str | None) -> Machine:
     """Return the machine of that label, or of that name if several have the label.
