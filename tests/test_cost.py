@@ -25,7 +25,7 @@ from bench.comparing.speedup import Ratio
 from bench.errors import RequestError
 from bench.report import Document
 from bench.results.schema import Run
-from tests.commands import bench
+from tests.commands import ROOT, bench
 from tests.machines import box, passes, served, write
 from tests.runs import run
 
@@ -381,7 +381,7 @@ def test_a_budget_buys_the_fastest_that_it_can_pay() -> None:
     assert "10.0 EUR buys none" in text
 
 
-def test_the_example_of_the_documentation_is_read(tmp_path: Path) -> None:
+def test_a_prices_file_is_read_with_all_that_it_says(tmp_path: Path) -> None:
     prices = read_prices(write_prices(tmp_path))
     assert prices.machines["A"] == Price(2000.0, None, "2026-11-01", "a shop")
     assert prices.use == Use(200.0, 4)
@@ -430,6 +430,12 @@ def test_a_fault_of_the_prices_file_is_named(
 def test_a_prices_file_without_machines_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(RequestError, match=r"machines|currency"):
         read_prices(write_prices(tmp_path, text))
+
+
+def test_the_prices_file_of_the_documentation_is_read(tmp_path: Path) -> None:
+    documented = (ROOT / "docs" / "comparing.md").read_text()
+    example = documented.split("```toml\n")[1].split("```")[0]
+    assert list(read_prices(write_prices(tmp_path, example)).machines) == ["RTX 5090 box"]
 
 
 def test_a_prices_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
