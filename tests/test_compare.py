@@ -18,7 +18,7 @@ from bench.report import Document
 from bench.results.schema import Measurement, Run
 from tests.commands import bench
 from tests.machines import box, describe, passes, served, started, write
-from tests.runs import HOSTILE, gpu_matmul, hostile_run, matmul, measurement, run
+from tests.runs import HOSTILE, gpu_matmul, hostile_run, interval, matmul, measurement, run
 
 
 def side_by_side(*runs: Run, baseline: str | None = None, force: bool = False) -> Comparison:
@@ -413,3 +413,31 @@ def test_the_output_can_be_written_to_a_file(tmp_path: Path) -> None:
 
 def test_passes_has_the_cases_that_these_tests_count() -> None:
     assert len(passes()) == 16
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_descriptions_that_make_no_sense_do_no_harm(tmp_path: Path, form: str) -> None:
+    odd: list[dict[str, Any]] = [
+        {"cpu": 5, "gpus": {"a": 1}, "libraries": {"torch-cuda": 3}, "environment": []},
+        {
+            "cpu": {"cores_allowed": True, "cores_present": 10**300, "model": []},
+            "gpus": [
+                3,
+                {
+                    "name": None,
+                    "driver": [1],
+                    "power_limit_watts": 1,
+                    "power_limit_default_watts": 10**300,
+                    "other_processes": "many",
+                },
+            ],
+            "libraries": ["torch-cuda"],
+        },
+    ]
+    runs = [box(f"box {i}", machine=machine) for i, machine in enumerate(odd)]
+    runs[0].measurements[0].seconds = interval(1e12)
+    runs[1].measurements[0].seconds = interval(5e-324, None)
+    runs[0].header.settings = {"preset": {}, "blocks": [None]}
+    done = bench("compare", *write(tmp_path, *runs), "--as", form)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr

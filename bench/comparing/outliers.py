@@ -41,6 +41,9 @@ _LEAST_SHIFT: Final = math.log(1.03)
 _LEAST_SPREAD: Final = 0.005
 """Machines that agree better than half a percent do so by chance."""
 
+_FARTHEST: Final = 700.0
+"""The largest exponent that is a number."""
+
 _NORMAL: Final = 1.4826
 """The standard deviation of normal values over their median absolute deviation."""
 
@@ -137,17 +140,21 @@ def _slow(suite: str, device: str, found: Mapping[str, Sequence[tuple[str, float
             like=len(shifts),
             suite=suite,
             device=device,
-            times=math.exp(shift),
+            times=_times(shift),
             z=(shift - middle) / spread,
             limit=limit,
             cases=[
-                (case, math.exp(log))
+                (case, _times(log))
                 for case, log in sorted(found[name], key=lambda pair: (-pair[1], pair[0]))
             ],
         )
         for name, shift in shifts.items()
         if (shift - middle) / spread > limit and shift - middle > _LEAST_SHIFT
     ]
+
+
+def _times(log: float) -> float:
+    return math.exp(min(log, _FARTHEST))
 
 
 def limit_of(count: int) -> float:

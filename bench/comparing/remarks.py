@@ -10,6 +10,7 @@ from bench.text import natural
 
 _MOST_NAMES: Final = 3
 _NOTHING: Final = (None, "")
+_LARGEST: Final = 10**15
 
 _LIBRARIES: Final = ("version", "blas", "cudnn", "cuda_runtime", "cuda_build", "isa")
 
@@ -140,4 +141,6 @@ def _threads(machine: Machine) -> str:
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Tell whether a description has a number of any use there: nothing in it was checked."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and abs(value) < _LARGEST

@@ -1,5 +1,6 @@
 """What a comparison says about speed: sentences, tables, and what cannot be compared."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -75,9 +76,10 @@ def interval(value: Ratio) -> str:
 
 
 def record(table: str, value: Ratio | None, **fields: Any) -> dict[str, Any]:
-    """Return a number as a record."""
+    """Return a number as a record; what no float can hold is None."""
     ends = (value.median, value.low, value.high) if value else (None, None, None)
-    return {"table": table, **fields, **dict(zip(("value", "low", "high"), ends, strict=True))}
+    known = [end if end is not None and math.isfinite(end) else None for end in ends]
+    return {"table": table, **fields, **dict(zip(("value", "low", "high"), known, strict=True))}
 
 
 def speed_tables(comparison: Comparison, *, everything: bool) -> Iterator[Table]:
