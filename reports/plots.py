@@ -16,8 +16,12 @@ from bench.results.schema import Run
 from bench.text import display_width, fold, plain
 
 from . import (
+    _batch_figure,
+    _batch_panels,
     _cost_figure,
     _drawing,
+    _latency_figure,
+    _latency_panels,
     _panels,
     _rate_figure,
     _rate_panels,
@@ -75,12 +79,26 @@ FIGURES: Final = {
         panels=partial(_speedup_panels.panels, named=True),
         draw=_speedup_figure.named,
     ),
+    "batch": Figure(
+        shows="throughput, time and peak memory against the batch, and what still fits",
+        needs="cases of the suite batch-sweep with a number",
+        panels=_batch_panels.panels,
+        draw=_batch_figure.draw,
+        missing=_batch_panels.missing,
+    ),
     "why": Figure(
         shows="why one device wins: the time of a call above what limits it, and a roofline",
         needs=f"cases with FLOPs and bytes {_SWEEP}",
         panels=_why_panels.panels,
         draw=_why_figure.draw,
         missing=_why_panels.missing,
+    ),
+    "latency": Figure(
+        shows="how long the requests to a service took, with p50, p99 and the bound",
+        needs="cases of the suite latency",
+        panels=_latency_panels.panels,
+        draw=_latency_figure.draw,
+        missing=_latency_panels.missing,
     ),
 }
 

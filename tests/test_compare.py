@@ -435,8 +435,8 @@ def test_descriptions_that_make_no_sense_do_no_harm(tmp_path: Path, form: str) -
         },
     ]
     runs = [box(f"box {i}", machine=machine) for i, machine in enumerate(odd)]
-    runs[0].measurements[0].seconds = interval(1e12)
-    runs[1].measurements[0].seconds = interval(5e-324, None)
+    runs[0].measurements[0].seconds = interval(1e12, None)
+    runs[1].measurements[0].seconds = interval(1e-320, None)
     runs[0].header.settings = {"preset": {}, "blocks": [None]}
     done = bench("compare", *write(tmp_path, *runs), "--as", form)
     assert done.returncode == 0, done.stderr

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
-from bench.results.schema import Interval, Measurement, Run
+from bench.results.schema import Interval, Measurement, Run, size_without_batch
 from bench.results.summary import DIFFERENT_INPUTS
 
 _PRECISION_FLAGS: Final = (
@@ -182,7 +182,7 @@ def _result(m: Measurement, flags: Mapping[str, Mapping[str, Any]], names: _Name
     assert m.seconds is not None
     # Blocks with different inputs are no two runs' same work.
     torn = m.input_digest is None and m.unknown.get("input_digest") == DIFFERENT_INPUTS
-    size = m.size.removesuffix(f"batch={m.batch}").removesuffix(",")
+    size = size_without_batch(m)
     return Result(
         place=names.one(m.place),
         backend=names.one(m.backend),

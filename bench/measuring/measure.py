@@ -2,18 +2,19 @@
 
 import contextlib
 import gc
+import math
 import mmap
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from bench.backends.base import Backend, DeviceState, Unknown
 from bench.errors import CaseError
 from bench.measuring.energy import joules_per_call
-from bench.measuring.exchange import read_arrays
 from bench.measuring.interference import Counters, disturbances
 from bench.measuring.memory import PeakMemory, release
 from bench.measuring.sampling import (
@@ -30,8 +31,10 @@ from bench.measuring.sampling import (
     take_samples,
     warm_up,
 )
+from bench.measuring.serving import MOST_REQUESTS, SAMPLED_SHARE, Service, open_service
 from bench.measuring.verification import Reference, relative_error, require_right
-from bench.workload import Call, Dims, Prepare
+from bench.measuring.work import Work
+from bench.workload import Call, Prepare
 
 WAKE_SECONDS: Final = 0.01
 CANARY_CALLS: Final = 3
@@ -43,13 +46,10 @@ FLUSHED_BYTES: Final = 256 * 2**20
 """More than twice the last cache of a GPU, and than the share of one CPU core."""
 
 
-@dataclass(frozen=True)
-class Order:
+@dataclass(frozen=True, kw_only=True)
+class Order(Work):
     """What the parent asks for: a case, where its inputs lie, and how long it may take."""
 
-    dims: Dims
-    dtype: str
-    inputs: str
     decoy: str
     reference: Reference
     budget: Budget
@@ -59,6 +59,9 @@ class Order:
     cold: bool = False
     """Whether caches are emptied before each call."""
     energy: bool = False
+    serving: Mapping[str, Any] | None = None
+    """How requests are served, if they are: `concurrency`, `rate` (None: a closed loop), the `seed`
+    of the arrivals, and how many `inputs` come with a request (None: all)."""
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Order":
@@ -92,6 +95,7 @@ class Measuring:
         order: Order,
         canary: Call,
         clock: Clock = time.perf_counter,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Verify the case, warm it up and choose its calls per sample.
 
@@ -105,7 +109,7 @@ class Measuring:
         self.canary = Stopwatch(backend, canary, clock)
         backend.use(order.dtype)
         self.first = _first_call(backend, prepare, order, clock)
-        self.host_inputs = read_arrays(Path(order.inputs))
+        self.host_inputs = order.read(order.inputs)
         for array in self.host_inputs:
             # Mapped pages count as the process's memory: touched now, they are no part of the peak.
             bytes(memoryview(array.data)[:: mmap.PAGESIZE])
@@ -120,6 +124,13 @@ class Measuring:
         self.timed: list[float] = []
         self.since: Sight | None = None
         self.error = self._verify()
+        self.effective_batch = order.require_batch(call, self.stopwatch.output)
+        again = partial(prepare, backend.namespace, order.dims)
+        self.service = (
+            open_service(self.stopwatch, again, inputs, self.host_inputs, order.serving, sleep)
+            if order.serving is not None
+            else None
+        )
         if once >= HUGE_CALL_SECONDS and order.calls_per_sample in (None, 1):
             # The first call of the process was the warm-up, and the verified one is a sample. The
             # first one alone does not tell: it may have taken so long to load or to compile.
@@ -137,21 +148,44 @@ class Measuring:
             "calls_per_sample": self.calls,
             "warmup_calls": self.warmup_calls,
             "first_call_seconds": self.first,
+            "effective_batch": self.effective_batch,
             "peak_bytes": self.peak.bytes,
             "unknown": {} if self.peak.unknown is None else {"peak_bytes": self.peak.unknown},
         }
 
     def visit(self) -> dict[str, Any]:
-        """Take samples; return them with what disturbed them."""
-        budget, watch = self.order.budget, self.stopwatch
+        """Take samples, and serve requests if there are any; return what disturbed the samples."""
         self.backend.use(self.order.dtype)
-        if self.since is not None:
-            return self._visit_huge(self.since)
+        huge = self.since is not None
+        seen = self._visit_huge(self.since) if self.since is not None else self._sample()
+        if self.service is None:
+            return seen
+        whole = self.order.budget.sampling_seconds / self.visits
+        with _collector_off():
+            if not huge:
+                self._wake()
+            served = self.service.serve(
+                whole - self.calls * sum(seen["seconds"]), math.ceil(MOST_REQUESTS / self.visits)
+            )
+        return {
+            **seen,
+            "request_seconds": served.request_seconds,
+            "serving_seconds": served.serving_seconds,
+        }
+
+    @property
+    def _sampling_seconds(self) -> float:
+        """What all visits together have for samples."""
+        share = 1.0 if self.service is None else SAMPLED_SHARE
+        return share * self.order.budget.sampling_seconds
+
+    def _sample(self) -> dict[str, Any]:
+        watch = self.stopwatch
         with _collector_off():
             since = self._look()
             if self.visits > 1:
                 self._wake()
-            share = budget.sampling_seconds / self.visits
+            share = self._sampling_seconds / self.visits
             samples = take_samples(watch, self.calls, share)
             # The last sample must write its output anew: it is what is verified in the end.
             for output in _outputs(watch.output):
@@ -164,7 +198,7 @@ class Measuring:
     def _visit_huge(self, since: Sight) -> dict[str, Any]:
         """Return the verified call as a sample, with as many more as fit."""
         once, self.since = self.timed[0], None
-        while sum(self.timed) + once <= self.order.budget.sampling_seconds:
+        while sum(self.timed) + once <= self._sampling_seconds:
             self.timed.append(self.stopwatch.sample(1))
         return self._seen(self.timed, since)
 
@@ -173,6 +207,8 @@ class Measuring:
         self.backend.use(self.order.dtype)
         if self.stopwatch.calls > 1:
             self.error = max(self.error, self._verify())
+        if self.service is not None:
+            self._close_service(self.service)
         found: dict[str, Any] = {}
         with _collector_off():
             if self.calls > 1 or self.order.cold:
@@ -185,9 +221,19 @@ class Measuring:
         return {
             **found,
             "relative_error": self.error,
-            "worked_seconds": self.stopwatch.worked + self.first,
+            "worked_seconds": self.stopwatch.worked
+            + self.first
+            + (self.service.worked if self.service else 0.0),
             "notes": self.notes,
         }
+
+    def _close_service(self, service: Service) -> None:
+        """Verify the last answer of every server; say whether they kept up."""
+        service.close()
+        for output in service.answers():
+            self.error = max(self.error, self._verify(output))
+        if service.utilisation is not None and service.utilisation >= 1:
+            self.notes.append("overloaded")
 
     def _stopwatch(self, call: Call, clock: Clock) -> Stopwatch:
         if self.flush is None:
@@ -233,10 +279,12 @@ class Measuring:
             if self.stopwatch.clock() - begin >= WAKE_SECONDS:
                 return
 
-    def _verify(self) -> float:
-        error = relative_error(self.backend, self.stopwatch.output, self.order.reference)
-        limit = self.order.reference.limit(self.order.dtype, self.order.error_factor)
-        require_right(error, self.order.dtype, limit)
+    def _verify(self, output: Any = None) -> float:
+        order = self.order
+        output = self.stopwatch.output if output is None else output
+        error = relative_error(self.backend, output, order.reference, order.repeats)
+        limit = order.reference.limit(order.dtype, order.error_factor)
+        require_right(error, order.dtype, limit)
         return error
 
     def _look(self) -> Sight:
@@ -301,7 +349,7 @@ def _collector_off() -> Iterator[None]:
 
 def _first_call(backend: Backend, prepare: Prepare, order: Order, clock: Clock) -> float:
     """Time the first call of this process, on other inputs: a stale result is then a wrong one."""
-    decoys = [backend.to_device(array) for array in read_arrays(Path(order.decoy))]
+    decoys = [backend.to_device(array) for array in order.read(order.decoy)]
     call = prepare(backend.namespace, order.dims, *decoys)
     stopwatch = Stopwatch(backend, call, clock)
     seconds = stopwatch.sample(1)
@@ -337,7 +385,9 @@ def failure(backend: Backend | None, error: BaseException) -> CaseError:
     if isinstance(error, CaseError):
         return error
     if isinstance(error, MemoryError) or (backend and backend.is_out_of_memory(error)):
-        return CaseError("out_of_memory", str(error).strip().split("\n")[0] or "memory ran out")
+        said = str(error).strip().split("\n")[0]
+        # PyTorch's CPU allocator says first where in its source it has failed.
+        return CaseError("out_of_memory", said.partition("err == 0. ")[2] or said or "no room")
     at = error.__traceback__
     while at is not None and at.tb_next is not None:
         at = at.tb_next

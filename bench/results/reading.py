@@ -15,7 +15,7 @@ from bench.results.schema import (
     BlockLine,
     CaseLine,
     EndLine,
-    Interval,
+    Latency,
     LimitLine,
     Measurement,
     OutcomeLine,
@@ -337,8 +337,11 @@ def _require_sound(where: str, line: Measurement) -> None:
         _require_samples(where, block)
     if line.status == "ok" and line.seconds is None:
         _refuse(where, "status ok, but no `seconds`")
-    for name in Measurement.metrics:
-        interval: Interval | None = getattr(line, name)
+    named = {name: getattr(line, name) for name in Measurement.metrics}
+    if line.latency is not None:
+        told = (name for name in Latency.__struct_fields__ if name != "requests")
+        named |= {f"latency.{name}": getattr(line.latency, name) for name in told}
+    for name, interval in named.items():
         if interval is None:
             continue
         ordered = interval.min <= interval.median

@@ -39,8 +39,10 @@ COUNT_COLUMNS: Final = (
     "workload_version",
     "batch",
     "threads",
+    "concurrency",
     "flops",
     "bytes_moved",
+    "effective_batch",
     "peak_bytes",
     "blocks",
     "samples",
@@ -51,8 +53,16 @@ UNITS: Final = {
     "device_seconds": "s",
     "end_to_end_seconds": "s",
     "first_call_seconds": "s",
+    "samples_per_second": "samples/s",
+    "latency_p50": "s",
+    "latency_p90": "s",
+    "latency_p99": "s",
+    "latency_p999": "s",
+    "latency_jitter": "s",
+    "requests_per_second": "1/s",
     "flops_per_second": "FLOP/s",
     "bytes_per_second": "B/s",
+    "effective_batch": "samples",
     "peak_bytes": "B",
     "energy_joules": "J",
     "relative_error": "1",
@@ -60,6 +70,16 @@ UNITS: Final = {
     "speedup_with_transfers": "1",
 }
 """The metrics of the long form, in their order."""
+
+LATENCY: Final = {
+    "latency_p50": "p50",
+    "latency_p90": "p90",
+    "latency_p99": "p99",
+    "latency_p999": "p999",
+    "latency_jitter": "jitter",
+    "requests_per_second": "requests_per_second",
+}
+"""The metrics of what clients see, with their names in the run file."""
 
 LONG_COLUMNS: Final = (
     "run_id",
@@ -114,11 +134,15 @@ def _columns(dims: Sequence[str]) -> dict[str, str]:
     order = (
         *("run_id", "label", "suite", "id", "workload", "workload_version", "size", *dims),
         *("batch", "phase", "dtype", "backend", "variant", "model", "threads", "device"),
+        *("concurrency", "rate"),
         *("status", "reason", "seconds", "seconds_low", "seconds_high", "seconds_min"),
         *("host_seconds", "host_seconds_low", "host_seconds_high"),
         *("device_seconds", "device_seconds_low", "device_seconds_high"),
         *("end_to_end_seconds", "end_to_end_seconds_low", "end_to_end_seconds_high"),
-        *("first_call_seconds", "flops", "flops_per_second", "bytes_moved", "bytes_per_second"),
+        *(f"{name}{end}" for name in LATENCY for end in ("", "_low", "_high")),
+        *("first_call_seconds", "samples_per_second"),
+        *("samples_per_second_low", "samples_per_second_high", "effective_batch"),
+        *("flops", "flops_per_second", "bytes_moved", "bytes_per_second"),
         *("peak_bytes", "energy_joules", "relative_error", "verified", "input_digest"),
         *("blocks", "samples", "flags"),
         *("speedup", "speedup_low", "speedup_high", "speedup_over"),
@@ -146,6 +170,7 @@ def _row(run: Run, m: Measurement, found: Speedup | None) -> dict[str, Any]:
         "flags": ", ".join(m.flags),
         "blocks": len(m.blocks),
         "samples": sum(len(block.seconds) for block in m.blocks),
+        "rate": m.rate,
         "seconds_min": m.seconds.min if m.seconds else None,
         "speedup_over": found.cpu.id if found else None,
         "speedup_with_transfers_over": found.cpu_host.id if found and found.cpu_host else None,
@@ -201,11 +226,13 @@ def _metric(
     if name == "first_call_seconds":
         firsts = [block.first_call_seconds for block in m.blocks]
         return (median(firsts) if firsts else None), None, None
+    if name == "samples_per_second":
+        return _rate(m.batch or None, m.seconds)
     if name == "flops_per_second":
         return _rate(m.flops, m.seconds)
     if name == "bytes_per_second":
         return _rate(m.bytes_moved, m.seconds)
-    value = getattr(m, name)
+    value = getattr(m.latency, LATENCY[name], None) if name in LATENCY else getattr(m, name)
     if isinstance(value, Interval):
         return value.median, value.low, value.high
     return value, None, None

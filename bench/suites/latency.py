@@ -9,4 +9,5 @@ SUITE = Suite(
     batches={"quick": (1,), "standard": (1, 4, 16, 64), "thorough": (1, 2, 4, 8, 16, 32, 64)},
     is_plain=True,
     serves=True,
+    share=1.5,  # percentiles far out need many requests
 )
