@@ -30,21 +30,6 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
-    """One form of showing runs; a file in `reports/` defines one as `REPORT`.
-
-    `render(runs, request)` returns text, or the contents of several files by name. The same runs
-    give the same bytes. It raises RequestError for a figure that does not exist.
-    """
-
-    name: str
-    summary: str
-    render: Callable[[Sequence[Run], Request], str | Mapping[str, bytes]]
-    figures: Mapping[str, str] | None = None
-    """The figures that it can draw, with what each shows."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Table:
     """A table of a comparison: rows for people, and the same as records for programs."""
 
@@ -87,3 +72,18 @@ class ComparisonReport:
     render: Callable[[Document, Request], str | Mapping[str, bytes]]
     is_for_programs: bool = False
     """Whether it is given every number, however many there are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """One form of showing runs; a file in `reports/` defines one as `REPORT`.
+
+    `render(runs, request)` returns text, or the contents of several files by name. The same runs
+    give the same bytes. It raises RequestError for a figure that does not exist.
+    """
+
+    name: str
+    summary: str
+    render: Callable[[Sequence[Run], Request], str | Mapping[str, bytes]]
+    figures: Mapping[str, str] | None = None
+    """The figures that it can draw, with what each shows."""

@@ -411,6 +411,15 @@ def test_the_output_can_be_written_to_a_file(tmp_path: Path) -> None:
     assert path.read_text().startswith("## 2 machines side by side")
 
 
+def test_a_run_file_is_never_written_over(tmp_path: Path) -> None:
+    paths = write(tmp_path, box("a"), box("b"))
+    before = paths[0].read_bytes()
+    done = bench("compare", *paths, "--output", paths[0])
+    assert done.returncode == 2
+    assert "that is a run file" in done.stderr
+    assert paths[0].read_bytes() == before
+
+
 def test_passes_has_the_cases_that_these_tests_count() -> None:
     assert len(passes()) == 16
 

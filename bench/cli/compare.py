@@ -1,6 +1,7 @@
 """`bench compare`: machines side by side."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -57,7 +58,6 @@ def command(
       bench compare node*.jsonl --outliers
     """
     from bench import catalog
-    from bench.cli.report import show
     from bench.comparing.document import Questions, comparison_document, outlier_document
     from bench.comparing.machines import machines
     from bench.comparing.prices import read_prices
@@ -80,6 +80,9 @@ def command(
         raise RequestError("--budget needs --prices; give a file of prices")
     if outliers and (prices or trainings or latency_bound or force or baseline):
         raise RequestError("--outliers is a question of its own; ask it without other options")
+    present = [file for file in files if Path(file).exists()]
+    if output is not None and output.is_file() and any(map(output.samefile, present)):
+        raise RequestError(f"--output {output}: that is a run file; choose another")
     questions = Questions(
         prices=read_prices(prices) if prices else None,
         trainings=[parse_training(text) for text in trainings],
@@ -107,8 +110,23 @@ def command(
             width=width_of(sys.stdout) if output is None else None,
         )
         rendered = reports[form].render(document, request)
-        show(rendered, output, Path("plots"), color=request.color)
+        _show(rendered, output, color=request.color)
     broken = [remark for m in found for remark in m.remarks if "cut short" in remark]
     for remark in broken:
         click.echo(f"bench: error: {plain(remark)}", err=True)
     return BAD_REQUEST if broken else code
+
+
+def _show(rendered: str | Mapping[str, bytes], output: Path | None, *, color: bool) -> None:
+    """Print a text or write it to `output`; write files into that folder, or into `plots`."""
+    from bench.cli.report import write_files
+
+    if not isinstance(rendered, str):
+        folder = output or Path("plots")
+        write_files(folder, rendered)
+        for name in rendered:
+            click.echo(folder / name)
+    elif output is None:
+        click.echo(rendered.rstrip("\n"), color=color)
+    else:
+        write_files(output.parent, {output.name: rendered.encode()})

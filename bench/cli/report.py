@@ -1,7 +1,6 @@
 """`bench report`: show one run or several."""
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -56,26 +55,20 @@ def command(
     if only and not any(request.measurements(run) for run in runs):
         raise RequestError(f"--only {only[0]!r} matches no case of {', '.join(files)}")
     rendered = reports[form].render(runs, request)
-    show(rendered, output, Path("plots"), color=request.color)
+    if isinstance(rendered, str):
+        if output is None:
+            click.echo(rendered.rstrip("\n"), color=request.color)
+        else:
+            write_files(output.parent, {output.name: rendered.encode()})
+    else:
+        folder = output or Path("plots")
+        write_files(folder, rendered)
+        for name in rendered:
+            click.echo(folder / name)
     broken = [remark for run in runs for remark in run.remarks if "cut short" in remark]
     for remark in broken:
         click.echo(f"bench: error: {plain(remark)}", err=True)
     return BAD_REQUEST if broken else 0
-
-
-def show(
-    rendered: str | Mapping[str, bytes], output: Path | None, folder: Path, *, color: bool
-) -> None:
-    """Print a text or write it to `output`; write files into that folder, or else into `folder`."""
-    if isinstance(rendered, str):
-        if output is None:
-            click.echo(rendered.rstrip("\n"), color=color)
-        else:
-            write_files(output.parent, {output.name: rendered.encode()})
-        return
-    write_files(output or folder, rendered)
-    for name in rendered:
-        click.echo((output or folder) / name)
 
 
 def write_files(folder: Path, contents: object) -> None:
