@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from bench import units
 from bench.comparing.cost import Curves, curves
-from bench.comparing.cost_tables import cost_sentences, cost_tables, price_remarks
+from bench.comparing.cost_tables import cost_sentences, cost_tables
 from bench.comparing.machines import Machine, Piece
 from bench.comparing.outliers import FEWEST, Slow, Verdict, find_outliers
+from bench.comparing.price_remarks import price_remarks
 from bench.comparing.prices import Prices
 from bench.comparing.purchase import (
     Wanted,
