@@ -44,7 +44,7 @@ def comparison(run: Run, request: Request) -> Comparison:
     # Of a service its clients' view is told, not the time of its calls.
     timed = [m for m in asked if m.status == "ok" and m.seconds and m.latency is None]
     swept = batch_sentences(sorted(asked, key=reading_order), run.limits)
-    if len({m.device == "cpu" for m in timed}) < 2:
+    if len({m.device == "cpu" for m in timed if m.device in ("cpu", "gpu")}) < 2:
         return Comparison([*served, *swept], remarks=runtimes)
     cases = sorted(timed, key=reading_order)
     sums = sorted(totals(asked), key=reading_order)
@@ -121,7 +121,7 @@ def _remarks(found: Sequence[Speedup], cases: Sequence[Measurement]) -> list[str
             " as the sum over them would"
         )
     paired = {pair.gpu.key for pair in found}
-    alone = [m.id for m in cases if m.device != "cpu" and m.key not in paired]
+    alone = [m.id for m in cases if m.device == "gpu" and m.key not in paired]
     if alone:
         remarks.append(
             "no speedup, as no CPU has a number for the same work on the same inputs:"

@@ -11,6 +11,7 @@ from bench.comparing.batches import is_swept
 from bench.report import Request
 from bench.results.networks import SUM_OF_LAYERS, totals, unsummed
 from bench.results.schema import Interval, Measurement, Run
+from bench.text import natural as natural
 
 from . import _batch_rows, _latency
 from ._batch_rows import Limits
@@ -149,15 +150,6 @@ def reading_order(m: Measurement) -> tuple[object, ...]:
     """Return a key that sorts sweeps by their numbers and before sizes that have a name."""
     named = m.size != ",".join(f"{dim}={value}" for dim, value in m.sizes.items())
     return (*section_key(m), named, natural(m.size), m.is_cold, natural(m.place))
-
-
-def natural(text: str) -> list[tuple[int, int, str]]:
-    """Return a key that sorts `n=64` before `n=1024`."""
-    return [
-        (0, int(part), part) if part.isdecimal() else (1, 0, part)
-        for part in re.split(r"(\d+)", text)
-        if part
-    ]
 
 
 def _rows(group: Sequence[Measurement], limits: Limits) -> list[list[str]]:

@@ -11,13 +11,14 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.errors import RequestError
-from bench.report import Report, Request
+from bench.report import ComparisonReport, Report, Request
 from bench.results.schema import Run
 from bench.text import display_width, fold, plain
 
 from . import (
     _batch_figure,
     _batch_panels,
+    _cost_figure,
     _drawing,
     _latency_figure,
     _latency_panels,
@@ -193,4 +194,11 @@ REPORT = Report(
     summary="figures as SVG and PNG files",
     render=render,
     figures={name: figure.shows for name, figure in FIGURES.items()},
+)
+
+COMPARISON = ComparisonReport(
+    name="plots",
+    summary="the cost against hours per month as SVG and PNG files",
+    render=_cost_figure.render,
+    is_for_programs=True,
 )

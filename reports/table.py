@@ -4,7 +4,7 @@ from collections.abc import Sequence, Set
 
 import click
 
-from bench.report import Report, Request
+from bench.report import ComparisonReport, Document, Report, Request
 from bench.results.schema import FAULTS, Run
 from bench.text import align, display_width, fold, plain
 
@@ -158,4 +158,23 @@ REPORT = Report(
     name="table",
     summary="a table in plain text, suite by suite, for reading in a terminal",
     render=render,
+)
+
+
+def render_comparison(document: Document, request: Request) -> str:
+    """Return what a comparison says: sentences, warnings and remarks, then the tables."""
+    parts = [_lines([document.title], request), _lines(document.sentences, request, "  ")]
+    for title, texts in (("Warnings", document.warnings), ("Remarks", document.remarks)):
+        if texts:
+            parts.append(f"{title}:\n" + _lines([f"- {text}" for text in texts], request, "  "))
+    for table in document.tables:
+        rows = align(table.columns, table.rows, right=table.right, width=request.width)
+        parts.append(_titled(table.title, rows, request))
+    return "\n".join(parts)
+
+
+COMPARISON = ComparisonReport(
+    name="table",
+    summary="sentences and tables in plain text, for reading in a terminal",
+    render=render_comparison,
 )

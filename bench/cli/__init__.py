@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "doctor": "Is this machine fit to measure?",
     "run": "Measure a suite.",
     "report": "Show one run or several.",
+    "compare": "Machines side by side: speed, cost, energy.",
     "import": "Turn another tool's results into a run file.",
     "share": "Copy a run file without what identifies people, places and paths.",
 }
@@ -26,7 +27,9 @@ SUGGESTIONS: Final = {
     "--iterations": "--blocks or --max-seconds",
     "--json": "--as json",
 }
+ANSWER_IS_NO: Final = 1
 BAD_REQUEST: Final = 2
+NOTHING_COMPARABLE: Final = 4
 INTERRUPTED: Final = 130
 
 

@@ -17,8 +17,8 @@ from bench.cli import with_output_options
 def command(file: Path, output: str | None, color: str, quiet: bool, verbose: bool) -> None:
     r"""Copy a run file without what identifies people, places and paths.
 
-    Left out: host and user names, paths, what of the recorded command names a place, branch and
-    remote of git, GPU identifiers, and every field that this bench does not know. Kept: all
+    Left out: host and user names, paths, the recorded command, branch and remote of git, GPU
+    identifiers, and every field that this bench does not know. Kept: all
     numbers, the label, the names of cases. Every field that is left out or changed is named.
 
     \b

@@ -42,6 +42,22 @@ KINDS: Final = {str(kind.__struct_config__.tag): kind for kind in get_args(_Know
 """The type of a line by its `kind`."""
 
 
+class _Brief(Measurement, tag="measurement"):
+    """A measurement whose blocks are passed over: a field that is not known is not decoded.
+
+    It is for reading only: written, it would have a field that no reader knows.
+    """
+
+    blocks: list[Block] = msgspec.field(default_factory=list, name="blocks, passed over")
+
+
+_WITHOUT_SAMPLES: Final = msgspec.json.Decoder(
+    RunLine | CaseLine | BlockLine | OutcomeLine | LimitLine | WorkerLine | _Brief | EndLine
+)
+_BLOCK: Final = b'{"kind":"block",'
+"""How bench begins the line of a block; whoever writes it otherwise is only read more slowly."""
+
+
 class _Kind(msgspec.Struct):
     kind: str
 
@@ -68,10 +84,12 @@ class RunLines:
     """The lines that a resumed run keeps, to the byte."""
 
 
-def read_run(path: str | Path) -> Run:
+def read_run(path: str | Path, *, samples: bool = True) -> Run:
     """Read a run; what a killed run had measured is there, with a remark.
 
-    `reference:NAME` is one that comes with bench.
+    `reference:NAME` is one that comes with bench. Without `samples` no measurement has blocks,
+    which is many times as quick; blocks are then looked at only where a measurement has to be made
+    of them.
 
     Raises:
         RunFileError: The file cannot be read as a run.
@@ -82,7 +100,9 @@ def read_run(path: str | Path) -> Run:
 
     path = resolve(path)
     name = plain(str(path))
-    lines = read_lines(path)
+    lines = read_lines(path, samples=samples)
+    if not samples and not _is_complete(lines):
+        lines = read_lines(path)
     remarks = [lines.cut] if lines.cut else []
     known = {m.key for m in lines.measurements}
     measurements = lines.measurements
@@ -108,6 +128,9 @@ def read_run(path: str | Path) -> Run:
             f"{name}: left out what belongs to no case of the file: {case}"
             + (f" and {len(strangers) - 1} more" if len(strangers) > 1 else "")
         )
+    if not samples:
+        for measurement in measurements:
+            measurement.blocks = []
     return Run(
         lines.header,
         measurements,
@@ -119,8 +142,14 @@ def read_run(path: str | Path) -> Run:
     )
 
 
-def read_lines(path: Path) -> RunLines:
+def _is_complete(lines: RunLines) -> bool:
+    return {m.key for m in lines.measurements}.issuperset(case.key for case in lines.cases)
+
+
+def read_lines(path: Path, *, samples: bool = True) -> RunLines:
     """Read every line of `path`; the last one may be cut short, as a kill leaves it.
+
+    Without `samples` the lines of blocks are passed over, and measurements have no blocks.
 
     Raises:
         RunFileError: It cannot be opened, is not a run, is of another schema, or holds a line
@@ -129,7 +158,10 @@ def read_lines(path: Path) -> RunLines:
     name = plain(str(path))
     lines: RunLines | None = None
     seen: set[tuple[object, ...]] = set()
+    decoder = _KNOWN if samples else _WITHOUT_SAMPLES
     for number, raw in enumerate(_lines(path), start=1):
+        if not samples and lines is not None and raw.startswith(_BLOCK) and raw.endswith(b"\n"):
+            continue
         text = raw.removesuffix(b"\n")
         if not text.strip():
             continue
@@ -142,7 +174,7 @@ def read_lines(path: Path) -> RunLines:
                 " are used; complete it with --resume"
             )
         else:
-            _take(where, text, lines, seen)
+            _take(where, text, lines, seen, decoder)
     if lines is None:
         raise RunFileError(f"{name}: empty; the run ended before it wrote anything, run it again")
     return lines
@@ -169,7 +201,7 @@ def _lines(path: Path) -> Iterator[bytes]:
             if path.exists() and not path.is_dir():
                 problem = "not a regular file, copy it to one first"
             raise RunFileError(f"{name}: {problem}; give a file that bench run wrote")
-        with path.open("rb") as file:
+        with path.open("rb", buffering=2**20) as file:
             left = os.fstat(file.fileno()).st_size
             if left > MOST_BYTES:
                 raise RunFileError(f"{name}: larger than 512 MiB; no run is, give a run file")
@@ -240,9 +272,15 @@ def _is_shallow(value: Any) -> bool:
     return not level
 
 
-def _take(where: str, text: bytes, lines: RunLines, seen: set[tuple[object, ...]]) -> None:
+def _take(
+    where: str,
+    text: bytes,
+    lines: RunLines,
+    seen: set[tuple[object, ...]],
+    decoder: msgspec.json.Decoder[Any],
+) -> None:
     try:
-        line = _KNOWN.decode(text)
+        line = decoder.decode(text)
     except (ValueError, RecursionError) as error:
         if _decode(where, text, msgspec.json.Decoder(_Kind)).kind in KINDS:
             _refuse(where, error)

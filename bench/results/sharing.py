@@ -9,7 +9,7 @@ import json
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -82,13 +82,6 @@ SETTINGS: Final[Tree] = {
     "sizes": {EACH: _LEAF},
     "budget": _leaves("warmup_seconds warmup_cap_seconds sampling_seconds visits precision"),
 }
-OPTIONS: Final = (
-    *("--suite", "--backend", "--gpu", "--cache", "--dtype", "--preset", "--minutes", "--only"),
-    *("--size", "--batch", "--threads", "--blocks", "--max-seconds", "--timeout", "--seed"),
-    *("--concurrency", "--rate", "--latency-bound"),
-)
-"""Options of `bench run` whose values name no place."""
-SWITCHES: Final = ("--energy", "--compile")
 NAMES: Final = frozenset(
     (
         *("id", "suite", "workload", "size", "sizes", "phase", "dtype", "backend", "variant"),
@@ -221,7 +214,9 @@ class _Copy:
             case "run.settings":
                 return self._tree(value, SETTINGS, where)
             case "run.command":
-                return self._command(value, where)
+                if value:
+                    self.removed[where] += 1
+                return []
             case "run.label":
                 return value
         return self._typed(value, kind, where)
@@ -278,22 +273,6 @@ class _Copy:
         if cleaned != text:
             self.changed[where] += 1
         return cleaned
-
-    def _command(self, arguments: Sequence[str], where: str) -> list[str]:
-        """Keep the options whose values name no place."""
-        kept = [a for a in arguments[:2] if a in ("bench", "run", "import")]
-        rest = list(arguments[2:])
-        while rest:
-            word = rest.pop(0)
-            option, equals, _ = word.partition("=")
-            taken = [word]
-            if not equals and option not in SWITCHES and rest and not rest[0].startswith("--"):
-                taken.append(rest.pop(0))
-            if option in (*OPTIONS, *SWITCHES):
-                kept += [self._text(part, where) for part in taken]
-            else:
-                self.removed[f"{where} {option if option.startswith('--') else '(argument)'}"] += 1
-        return kept
 
 
 def _holds_objects(value: Any) -> bool:
