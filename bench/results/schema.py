@@ -142,6 +142,8 @@ class Block(Struct, kw_only=True):
     """What one call used, the device's idle power included."""
     worked_seconds: Annotated[float, Meta(ge=0)] = 0.0
     """Time spent in warm-up and timed calls."""
+    pair: Count | None = None
+    """The pair of a duet that it belongs to: the other run has a block of the same number."""
     effective_batch: Count | None = None
     """The samples that the output holds, as counted there."""
     request_seconds: list[Positive] = field(default_factory=list)
