@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bench.errors import RequestError
 
 if TYPE_CHECKING:
-    from bench.report import ComparisonReport, Report
+    from bench.report import ComparisonReport, HistoryReport, Report
     from bench.suites import Suite
     from bench.workload import Workload
 
@@ -113,4 +113,11 @@ def comparison_reports() -> dict[str, "ComparisonReport"]:
     """Return every form of showing a comparison by name."""
     files = modules(content_folder("reports"), "bench.reports")
     found = (getattr(module, "COMPARISON", None) for module in files)
+    return {report.name: report for report in found if report is not None}
+
+
+def history_reports() -> dict[str, "HistoryReport"]:
+    """Return every form of showing a history by name."""
+    files = modules(content_folder("reports"), "bench.reports")
+    found = (getattr(module, "HISTORY", None) for module in files)
     return {report.name: report for report in found if report is not None}

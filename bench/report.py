@@ -3,9 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.results.schema import Measurement, Run
+
+if TYPE_CHECKING:
+    from bench.comparing.history import History
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +25,11 @@ class Request:
 
     def measurements(self, run: Run) -> list[Measurement]:
         """Return the measurements of `run` that were asked for, in their order."""
-        return [
-            m
-            for m in run.measurements
-            if not self.only or any(fnmatchcase(m.id, glob) for glob in self.only)
-        ]
+        return [m for m in run.measurements if self.wants(m.id)]
+
+    def wants(self, case_id: str) -> bool:
+        """Tell whether a case was asked for."""
+        return not self.only or any(fnmatchcase(case_id, glob) for glob in self.only)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +75,18 @@ class ComparisonReport:
     render: Callable[[Document, Request], str | Mapping[str, bytes]]
     is_for_programs: bool = False
     """Whether it is given every number, however many there are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryReport:
+    """One form of showing a history; a file in `reports/` defines it as `HISTORY`.
+
+    `render` returns text, or the contents of several files by name.
+    """
+
+    name: str
+    summary: str
+    render: "Callable[[History, Request], str | Mapping[str, bytes]]"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,20 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from bench.report import RECORD_FIELDS, ComparisonReport, Document, Report, Request
+from bench.comparing.history import History
+from bench.report import (
+    RECORD_FIELDS,
+    ComparisonReport,
+    Document,
+    HistoryReport,
+    Report,
+    Request,
+)
 from bench.results.schema import Run
 from bench.results.table import LONG_COLUMNS, long_records
 from bench.text import plain
 
+from ._history_records import HISTORY_COLUMNS, history_records
 from .json import asked
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # noqa: RUF001 (full-width)
@@ -63,4 +72,21 @@ COMPARISON = ComparisonReport(
     summary="one line per number in SI units, for spreadsheets",
     render=render_comparison,
     is_for_programs=True,
+)
+
+
+def render_history(history: History, request: Request) -> str:
+    """Return one line per case, run and metric, for a database or a spreadsheet."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(HISTORY_COLUMNS)
+    for record in history_records(history, request):
+        writer.writerow([_cell(record[name]) for name in HISTORY_COLUMNS])
+    return out.getvalue()
+
+
+HISTORY = HistoryReport(
+    name="csv",
+    summary="one line per case, run and metric in SI units, for spreadsheets and databases",
+    render=render_history,
 )

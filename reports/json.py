@@ -6,10 +6,20 @@ from typing import Any
 
 import msgspec
 
-from bench.report import RECORD_FIELDS, ComparisonReport, Document, Report, Request
+from bench.comparing.history import History
+from bench.report import (
+    RECORD_FIELDS,
+    ComparisonReport,
+    Document,
+    HistoryReport,
+    Report,
+    Request,
+)
 from bench.results.networks import totals
 from bench.results.schema import Run
 from bench.results.table import long_records
+
+from ._history_records import history_records
 
 SCHEMA = 1
 
@@ -72,4 +82,18 @@ COMPARISON = ComparisonReport(
     summary="every number as a record in SI units, with what is said, for other programs",
     render=render_comparison,
     is_for_programs=True,
+)
+
+
+def render_history(history: History, request: Request) -> str:
+    """Return `{"schema", "problems", "records"}`, one per case, run and metric."""
+    records = ",\n".join(_json(record) for record in history_records(history, request))
+    problems = _json(list(history.problems))
+    return f'{{"schema": {SCHEMA}, "problems": {problems}, "records": [\n{records}\n]}}\n'
+
+
+HISTORY = HistoryReport(
+    name="json",
+    summary="one record per case, run and metric in SI units, for other programs",
+    render=render_history,
 )

@@ -3,7 +3,9 @@
 import re
 from collections.abc import Sequence, Set
 
-from bench.report import ComparisonReport, Document, Report, Request
+from bench.comparing.history import History
+from bench.comparing.history_document import history_document
+from bench.report import ComparisonReport, Document, HistoryReport, Report, Request
 from bench.results.schema import Run
 from bench.text import plain
 
@@ -112,4 +114,16 @@ COMPARISON = ComparisonReport(
     name="markdown",
     summary="the same as GitHub Markdown, for issues, pull requests and job summaries",
     render=render_comparison,
+)
+
+
+def render_history(history: History, request: Request) -> str:
+    """Return what the table says of a history."""
+    return render_comparison(history_document(history, request), request)
+
+
+HISTORY = HistoryReport(
+    name="markdown",
+    summary="the same as GitHub Markdown",
+    render=render_history,
 )

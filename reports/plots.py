@@ -11,7 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.errors import RequestError
-from bench.report import ComparisonReport, Report, Request
+from bench.report import ComparisonReport, HistoryReport, Report, Request
 from bench.results.schema import Run
 from bench.text import display_width, fold, plain
 
@@ -20,6 +20,7 @@ from . import (
     _batch_panels,
     _cost_figure,
     _drawing,
+    _history_figure,
     _latency_figure,
     _latency_panels,
     _panels,
@@ -201,4 +202,10 @@ COMPARISON = ComparisonReport(
     summary="the cost against hours per month as SVG and PNG files",
     render=_cost_figure.render,
     is_for_programs=True,
+)
+
+HISTORY = HistoryReport(
+    name="plots",
+    summary="the time of each case from run to run, with intervals, as SVG and PNG files",
+    render=_history_figure.render,
 )

@@ -4,7 +4,9 @@ from collections.abc import Sequence, Set
 
 import click
 
-from bench.report import ComparisonReport, Document, Report, Request
+from bench.comparing.history import History
+from bench.comparing.history_document import history_document
+from bench.report import ComparisonReport, Document, HistoryReport, Report, Request
 from bench.results.schema import FAULTS, Run
 from bench.text import align, display_width, fold, plain
 
@@ -177,4 +179,16 @@ COMPARISON = ComparisonReport(
     name="table",
     summary="sentences and tables in plain text, for reading in a terminal",
     render=render_comparison,
+)
+
+
+def render_history(history: History, request: Request) -> str:
+    """Return what a history says: each case from first to newest, then every run."""
+    return render_comparison(history_document(history, request), request)
+
+
+HISTORY = HistoryReport(
+    name="table",
+    summary="each case from first to newest, then every run, in plain text",
+    render=render_history,
 )

@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "report": "Show one run or several.",
     "compare": "Machines side by side: speed, cost, energy.",
     "check": "Did it get slower? A gate against stored runs.",
+    "history": "A folder of runs: trends, and slow creep against a release.",
     "import": "Turn another tool's results into a run file.",
     "share": "Copy a run file without what identifies people, places and paths.",
 }
@@ -47,7 +48,8 @@ class Commands(click.Group):
         file = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
         module = importlib.import_module(f"bench.cli.{file}")
         command: click.Command = module.command
-        command.help = _unwrapped(command.help)
+        for own in (command, *getattr(command, "commands", {}).values()):
+            own.help = _unwrapped(own.help)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -110,14 +110,14 @@ def command(
             width=width_of(sys.stdout) if output is None else None,
         )
         rendered = reports[form].render(document, request)
-        _show(rendered, output, color=request.color)
+        show_rendered(rendered, output, color=request.color)
     broken = [remark for m in found for remark in m.remarks if "cut short" in remark]
     for remark in broken:
         click.echo(f"bench: error: {plain(remark)}", err=True)
     return BAD_REQUEST if broken else code
 
 
-def _show(rendered: str | Mapping[str, bytes], output: Path | None, *, color: bool) -> None:
+def show_rendered(rendered: str | Mapping[str, bytes], output: Path | None, *, color: bool) -> None:
     """Print a text or write it to `output`; write files into that folder, or into `plots`."""
     from bench.cli.report import write_files
 

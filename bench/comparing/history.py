@@ -68,16 +68,17 @@ class Entry:
         return is_hexadecimal and len(name) >= FEWEST_LETTERS and self.revision.startswith(name)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Point:
     """What a run has for a case."""
 
     entry: Entry
-    result: Result
+    result: Result | None
+    """None where there is no number; `note` says why."""
     note: str = ""
     """What changed since the point before it."""
     is_start: bool = False
-    """Whether it cannot be compared with the point before it."""
+    """Whether it cannot be compared with the points before it."""
 
 
 @dataclass
@@ -88,22 +89,35 @@ class MachineHistory:
     entries: list[Entry] = field(default_factory=list)
 
     def series(self) -> dict[Key, list[Point]]:
-        """Return the points of each case, in the order of the suites and ids of the newest run."""
-        found: dict[Key, list[Point]] = {}
-        pending: dict[Key, list[str]] = {}
-        for entry in self.entries:
-            for notes in pending.values():
-                notes += entry.changes
-            for key, result in entry.stored.results.items():
-                points = found.setdefault(key, [])
-                void = None
-                if points:
-                    void = why_not_comparable(entry.stored, points[-1].entry.stored, key)
-                notes = pending.get(key, [])
-                told = "; ".join(filter(None, [void or "", *dict.fromkeys(notes)]))
-                points.append(Point(entry, result, told, void is not None))
-                pending[key] = []
-        return found
+        """Return the points of each case that ever had a number, in the order of time."""
+        keys = dict.fromkeys(key for entry in self.entries for key in entry.stored.results)
+        return {key: _points(key, self.entries) for key in keys}
+
+    def never_measured(self) -> list[Key]:
+        """Return the cases that no run has a number for."""
+        known = {key for entry in self.entries for key in entry.stored.results}
+        gaps = dict.fromkeys(key for entry in self.entries for key in entry.stored.unmeasured)
+        return [key for key in gaps if key not in known]
+
+
+def _points(key: Key, entries: Sequence[Entry]) -> list[Point]:
+    points: list[Point] = []
+    last: Entry | None = None
+    notes: list[str] = []
+    for entry in entries:
+        notes += entry.changes
+        result = entry.stored.results.get(key)
+        if result is None:
+            if key in entry.stored.unmeasured:
+                note = entry.stored.unmeasured[key]
+                points.append(Point(entry=entry, result=None, note=note))
+            continue
+        void = why_not_comparable(entry.stored, last.stored, key) if last else None
+        note = "; ".join(dict.fromkeys([*([f"begins anew: {void}"] if void else []), *notes]))
+        is_start = last is None or void is not None
+        points.append(Point(entry=entry, result=result, note=note, is_start=is_start))
+        last, notes = entry, []
+    return points
 
 
 @dataclass(frozen=True)
@@ -193,7 +207,8 @@ def describe_machine(machine: Machine) -> str:
 def _duets(sides: Mapping[str, Sequence[Entry]]) -> list[tuple[Entry, Entry]]:
     found = []
     for both in sides.values():
-        roles = {entry.run.header.settings.get("side"): entry for entry in both}
+        # The id of each is that of the duet and the side.
+        roles = {entry.run.header.id.rpartition("-")[2]: entry for entry in both}
         if len(both) == 2 and set(roles) == {"base", "head"}:
             found.append((roles["base"], roles["head"]))
     return sorted(found, key=lambda pair: _moment(pair[0]))
