@@ -14,10 +14,11 @@ from bench.comparing.history import Point as Measured
 from bench.comparing.history_document import asked_series
 from bench.errors import RequestError
 from bench.report import Request
+from bench.results.schema import Interval
 from bench.text import fold, plain
 
 from . import _drawing
-from ._panels import SHORTEST, Point, limits
+from ._panels import SHORTEST, Point
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,9 +26,15 @@ if TYPE_CHECKING:
 MOST_PANELS: Final = 8
 """More in one picture are hard to look through."""
 
-_MOST_TICKS: Final = 10
+_MOST_TICKS: Final = 7
+_MOST_IN_TITLE: Final = 2
+_LEAST: Final = 10.0
+_LARGEST: Final = 1e6
 _MOST_CHANGES: Final = 6
-_READING: Final = "Runs stand in the order of time. A gap: what was measured is not the same work."
+_READING: Final = (
+    "Runs in the order of time, each against the first of the same work; where that changes, a line"
+    " begins anew at 0."
+)
 
 
 @dataclass(frozen=True)
@@ -36,23 +43,37 @@ class _Line:
 
     place: str
     stretches: Sequence[Sequence[Point]]
+    """Each point in percent of change since the first run of its stretch."""
+    first: float
+    newest: float
+    """Seconds, of the newest stretch."""
 
 
 @dataclass(frozen=True)
 class _Panel:
     """A piece of work, with a line for each backend."""
 
-    title: str
+    work: str
     lines: Sequence[_Line]
+
+    @property
+    def title(self) -> str:
+        """The work, and its times where there is room for them."""
+        told = [f"{line.place} {self._times(line)}" for line in self.lines]
+        return f"{self.work}: {', '.join(told)}" if len(told) <= _MOST_IN_TITLE else self.work
 
     def in_words(self) -> str:
         """Say where each line begins and ends."""
-        told = []
-        for line in self.lines:
-            first, last = line.stretches[0][0], line.stretches[-1][-1]
-            times = f"{units.seconds(first.y)} at first, {units.seconds(last.y)} at last"
-            told.append(f"{line.place}: {times}.")
-        return f"{self.title}: {' '.join(told)}"
+        told = [f"{line.place}: {self._times(line)}." for line in self.lines]
+        return f"{self.work}: {' '.join(told)}"
+
+    def _times(self, line: _Line) -> str:
+        return f"{units.seconds(line.first)} to {units.seconds(line.newest)}"
+
+    @property
+    def points(self) -> list[Point]:
+        """Every point of every line."""
+        return [p for line in self.lines for own in line.stretches for p in own]
 
 
 def render(history: History, request: Request) -> Mapping[str, bytes]:
@@ -88,29 +109,48 @@ def _pages(machine: MachineHistory, request: Request) -> Iterator[tuple[str, lis
     for suite, keys in groupby(series, key=lambda key: key[0]):
         panels = []
         for work, same in groupby(keys, key=lambda key: key[1].rpartition("/")[0]):
-            lines = [
-                _Line(plain(case.rpartition("/")[2]), stretches)
-                for _, case in same
-                if (stretches := _stretches(series[suite, case], order))
-            ]
-            if lines:
-                panels.append(_Panel(plain(work), lines))
+            lines = [_line(key[1], series[key], order) for key in same]
+            if drawn := [line for line in lines if line is not None]:
+                panels.append(_Panel(plain(work), drawn))
         for start in range(0, len(panels), MOST_PANELS):
             yield plain(suite), panels[start : start + MOST_PANELS]
 
 
-def _stretches(points: Sequence[Measured], order: Mapping[str, int]) -> list[list[Point]]:
-    found: list[list[Point]] = []
+def _line(case: str, points: Sequence[Measured], order: Mapping[str, int]) -> _Line | None:
+    stretches: list[list[tuple[int, Interval]]] = []
     for point in points:
-        if point.result is None or point.result.seconds.median <= SHORTEST:
+        if point.result is None or not _is_drawable(point.result.seconds):
             continue
-        time = point.result.seconds
-        place = order[point.entry.run.header.id]
-        if point.is_start or not found:
-            found.append([])
-        low = time.low if time.low is None or time.low > SHORTEST else time.median
-        found[-1].append(Point(place, time.median, low, time.high))
-    return found
+        if point.is_start or not stretches:
+            stretches.append([])
+        stretches[-1].append((order[point.entry.run.header.id], point.result.seconds))
+    stretches = [own for own in stretches if own]
+    if not stretches:
+        return None
+    newest = stretches[-1]
+    return _Line(
+        plain(case.rpartition("/")[2]),
+        [_relative(own) for own in stretches],
+        newest[0][1].median,
+        newest[-1][1].median,
+    )
+
+
+def _is_drawable(time: Interval) -> bool:
+    """Tell whether a clock can have told the time; a file may say anything."""
+    return all(end is None or end > SHORTEST for end in (time.median, time.low, time.high))
+
+
+def _relative(stretch: Sequence[tuple[int, Interval]]) -> list[Point]:
+    base = stretch[0][1].median
+
+    def percent(time: float | None) -> float | None:
+        return None if time is None else 100 * min(time / base - 1, _LARGEST)
+
+    return [
+        Point(place, percent(time.median) or 0.0, percent(time.low), percent(time.high))
+        for place, time in stretch
+    ]
 
 
 def draw(machine: MachineHistory, suite: str, panels: Sequence[_Panel]) -> "Figure":
@@ -126,14 +166,14 @@ def draw(machine: MachineHistory, suite: str, panels: Sequence[_Panel]) -> "Figu
         for line in panel.lines:
             for stretch in line.stretches:
                 _drawing.line(axes, stretch, line.place, looks[line.place])
-        shown = [point for line in panel.lines for own in line.stretches for point in own]
         axes.set_title(panel.title)
-        axes.set_ylabel("time of a call")
-        _drawing.value_axis(axes.yaxis, limits(shown), _drawing.bare(units.seconds))
+        axes.set_ylabel("change")
+        _scale(axes, [point.y for point in panel.points])
         for place in changed:
             axes.axvline(place, color="#888888", linestyle=":", linewidth=1, zorder=0)
     _name_runs(grid[-1], machine)
-    caption = [*_drawing.how_sure(shown_in(panels)), _READING, *_changes(machine, changed)]
+    points = [point for panel in panels for point in panel.points]
+    caption = [*_drawing.how_sure(points), _READING, *_changes(machine, changed)]
     figure.legend(
         handles=[_drawing.sample(looks[place], place) for place in places],
         title="\n".join(fold(plain(f"{suite} on {machine.name}"), 90)),
@@ -148,9 +188,12 @@ def draw(machine: MachineHistory, suite: str, panels: Sequence[_Panel]) -> "Figu
     return figure
 
 
-def shown_in(panels: Sequence[_Panel]) -> list[Point]:
-    """Return every point of some panels."""
-    return [p for panel in panels for line in panel.lines for own in line.stretches for p in own]
+def _scale(axes: Any, values: Sequence[float]) -> None:
+    """Show 10% either way at least, so that noise looks like noise; intervals may be cut."""
+    low, high = min(-_LEAST, *values), max(_LEAST, *values)
+    beside = 0.15 * (high - low)
+    axes.set_ylim(low - beside, high + beside)
+    axes.yaxis.set_major_formatter(lambda value, _position: f"{value:+g}%" if value else "0")
 
 
 def _name_runs(axes: Any, machine: MachineHistory) -> None:
@@ -158,11 +201,9 @@ def _name_runs(axes: Any, machine: MachineHistory) -> None:
     count = len(machine.entries)
     step = -(-count // _MOST_TICKS)
     places = range(count - 1, -1, -step)  # the newest run always has its name
-    names = [
-        plain(f"{machine.entries[i].started[:10]}\n{machine.entries[i].short_revision}")
-        for i in places
-    ]
-    axes.set_xticks(list(places), names)
+    entries = [machine.entries[place] for place in places]
+    names = [f"{plain(entry.started[:10])}\n{plain(entry.short_revision)}" for entry in entries]
+    axes.set_xticks(list(places), names, fontsize=8)
     axes.set_xlim(-0.5, count - 0.5)
 
 

@@ -8,6 +8,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final
 
 from bench.comparing.history import Entry, History, MachineHistory, changes, choose_release
@@ -31,6 +32,7 @@ RUNNING: Final = 5
 _TOGETHER: Final = 0.8
 _FEWEST_TOGETHER: Final = 5
 _MOST_MINUTES: Final = 240
+_MOST_BLIND: Final = 10
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,12 @@ def find_creep(
     together = _moved_together(judgement)
     return Creep(
         judgement,
-        [*_blind_runs(history, name, revision, settings, newest), *blind_duets(history, settings)],
+        _shortened(
+            [
+                *_blind_runs(history, name, revision, settings, newest),
+                *blind_duets(history, settings),
+            ]
+        ),
         [*remarks, *([together] if together else [])],
     )
 
@@ -131,14 +138,24 @@ def _pair(release: Sequence[Entry], recent: Sequence[Entry], settings: GateSetti
 
 def _spreads(windows: Mapping[Key, _Windows]) -> dict[Key, Spread]:
     """Return how far runs of the same code lie apart, by case; the cases lend to each other."""
-    spreads = {}
-    for key, found in windows.items():
-        groups = [group for group in found.centers(key) if len(group) > 1]
-        freedom = sum(len(group) - 1 for group in groups)
-        if freedom:
-            squares = math.fsum((len(g) - 1) * statistics.variance(g) for g in groups)
-            spreads[key] = Spread(squares / freedom, freedom)
-    return dict(zip(spreads, shrink(list(spreads.values())), strict=True))
+    found = {key: _spread(*own.centers(key)) for key, own in windows.items()}
+    known = {key: spread for key, spread in found.items() if spread is not None}
+    return dict(zip(known, shrink(list(known.values())), strict=True))
+
+
+def _spread(old: Sequence[float], new: Sequence[float]) -> Spread | None:
+    """Return the variance between runs of the release: its code is the same in all of them.
+
+    Of a single one nothing is known. The newest runs then tell it by how far each lies from the
+    one before, which a slow creep hardly widens (von Neumann et al., "The mean square successive
+    difference", 1941); two thirds of the degrees of freedom are left.
+    """
+    if len(old) > 1:
+        return Spread(statistics.variance(old), len(old) - 1)
+    if len(new) > 1:
+        steps = [(after - before) ** 2 for before, after in pairwise(new)]
+        return Spread(statistics.fmean(steps) / 2, len(steps) * 2 / 3)
+    return None
 
 
 def _evidence(
@@ -209,7 +226,8 @@ def _about(machine: MachineHistory, release: Sequence[Entry], recent: Sequence[E
         f" from {first.started} on"
     )
     moved = changes(release[-1].run, last.run)
-    return [told, *([f"since then, besides the code: {', '.join(moved)}"] if moved else [])]
+    since = f"{machine.name}: since then, besides the code: {', '.join(moved)}"
+    return [told, *([since] if moved else [])]
 
 
 def _runs(entries: Sequence[Entry]) -> str:
@@ -272,6 +290,11 @@ def blind_duets(history: History, settings: GateSettings) -> list[str]:
             remedies = [f"--minutes {needed}"] * (needed <= _MOST_MINUTES) + remedies
         found.append(_blind(f"duet: {case.name}", remedies))
     return found
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    more = len(lines) - _MOST_BLIND
+    return [*lines[:_MOST_BLIND], f"and {more} more blind cases"] if more > 0 else lines
 
 
 def _always_open(jobs: Sequence[Judgement]) -> list[CaseVerdict]:

@@ -35,7 +35,8 @@ class Added:
 def file_name(header: RunLine) -> str:
     """Return the name of a run in a store: TIME-LABEL-ID.jsonl."""
     time = "".join(letter for letter in header.started if letter.isalnum())
-    return f"{slug(time)[:20]}-{slug(header.label)}-{slug(header.id)[:_ID_LETTERS]}.jsonl"
+    short = slug(header.id[:_ID_LETTERS])
+    return f"{slug(time)[:20]}-{slug(header.label)}-{short}.jsonl"
 
 
 def add_run(file: str | Path, store: Path) -> Added:
