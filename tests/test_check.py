@@ -302,6 +302,8 @@ def test_bad_requests_are_one_line_each(tmp_path: Path) -> None:
         ([paths[0], "--against"], "--against"),
         (["--against", *paths], "FILE"),
         ([paths[0], "--against", paths[1], "--threshold", "much"], "is no share; write it as 5%"),
+        ([paths[0], "--against", paths[1], "--threshold", "5"], "is no share; write it as 5%"),
+        ([paths[0], "--against", paths[1], "--drift", "nan"], "is no share; write it as 5%"),
         ([paths[0], "--against", paths[1], "--junit", paths[1]], "is a run file"),
         ([paths[0], "--against", paths[1], "--summary", tmp_path], "cannot write"),
     ):
