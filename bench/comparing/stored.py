@@ -35,6 +35,10 @@ class Stored:
     machine: Machine
     blocks: Mapping[Key, Sequence[float]]
     results: Mapping[Key, Result]
+    canaries: Mapping[Key, float]
+    """The logarithm of what a fixed product took around the case: the state of the machine."""
+    disturbed: frozenset[Key]
+    """Cases in whose every block others were on the cores."""
     unmeasured: Mapping[Key, str]
     """Cases without a number, with the reason."""
 
@@ -54,6 +58,8 @@ class Evidence:
     allowance: float
     """What the machine's drift may add to a change, unseen."""
     baselines: int
+    is_disturbed: bool
+    """Whether others were on the cores, on either side."""
     base_seconds: float
     head_seconds: float
 
@@ -70,12 +76,21 @@ class Paired:
 def stored(run: Run) -> Stored:
     """Take in a run."""
     machine = machines([run])[0]
-    blocks = {}
+    blocks, canaries, disturbed = {}, {}, set()
     for m in run.measurements:
-        medians = [statistics.median(b.quiet_seconds()) for b in m.blocks if b.quiet_seconds()]
-        if m.status == "ok" and m.seconds is not None:
-            # A file may come without its samples; what they came to is one block then.
-            blocks[m.key] = [math.log(value) for value in medians or [m.seconds.median]]
+        if m.status != "ok" or m.seconds is None:
+            continue
+        # Which blocks count is told by what befell them, never by their times.
+        quiet = [b for b in m.blocks if not any(n.startswith("disturbed") for n in b.notes)]
+        counted = [b for b in quiet or m.blocks if b.quiet_seconds()]
+        medians = [statistics.median(b.quiet_seconds()) for b in counted]
+        # A file may come without its samples; what they came to is one block then.
+        blocks[m.key] = [math.log(value) for value in medians or [m.seconds.median]]
+        readings = [statistics.median(b.canary) for b in counted if b.canary]
+        if readings:
+            canaries[m.key] = math.log(statistics.median(readings))
+        if m.blocks and not quiet:
+            disturbed.add(m.key)
     results = {
         (piece.suite, f"{piece.work}/{result.place}"): result
         for piece, found in machine.results.items()
@@ -86,7 +101,7 @@ def stored(run: Run) -> Stored:
         for m in run.measurements
         if m.key not in blocks
     }
-    return Stored(machine, blocks, results, unmeasured)
+    return Stored(machine, blocks, results, canaries, frozenset(disturbed), unmeasured)
 
 
 def why_other_machine(head: Machine, base: Machine) -> str | None:
@@ -203,14 +218,17 @@ def _evidence(
     center = statistics.fmean(centers)
     change = head.center(key) - center
     apart = statistics.stdev(centers) if len(centers) > 1 else 0.0
+    is_enough = len(centers) >= ENOUGH_BASELINES
+    moved = _canary_change(key, head, bases)
     error: float | None = None
-    freedom, allowance = 0.0, 0.0
-    if len(centers) >= ENOUGH_BASELINES:
+    freedom = 0.0
+    if is_enough:
         error = max(apart, LEAST_SPREAD) * math.sqrt(1 + 1 / len(centers))
         freedom = len(centers) - 1
+        allowance = moved if moved > drift else 0.0
     else:
         # Two standard deviations of so few baselines are a guess, but a better one than none.
-        allowance = max(drift, 2 * apart)
+        allowance = max(drift, 2 * apart, moved)
         if spread is not None:
             shares = sum(median_variance(len(b.blocks[key])) for b in bases) / len(bases) ** 2
             shares += median_variance(len(head.blocks[key]))
@@ -222,9 +240,18 @@ def _evidence(
         freedom,
         allowance,
         len(centers),
+        key in head.disturbed or (not is_enough and any(key in b.disturbed for b in bases)),
         base_seconds=math.exp(center),
         head_seconds=math.exp(head.center(key)),
     )
+
+
+def _canary_change(key: Key, head: Stored, bases: Sequence[Stored]) -> float:
+    """Return by how much the machine itself was another one, as far as its canaries tell."""
+    found = [base.canaries[key] for base in bases if key in base.canaries]
+    if not found or key not in head.canaries:
+        return 0.0
+    return abs(head.canaries[key] - statistics.median(found))
 
 
 def differences(head: Stored, base: Stored) -> list[str]:

@@ -89,6 +89,9 @@ def _case(
     enough = most if one.allowance else settings.most / 2
     if one.error is None:
         verdict, reason = "INCONCLUSIVE", "one block on each side tells no spread; measure more"
+    elif one.is_disturbed and size >= settings.most / 2:
+        verdict = "INCONCLUSIVE"
+        reason = "other processes were on the cores; measure again in quiet, or use bench duet"
     elif is_rejected and size >= enough and size + reach >= settings.most:
         verdict = "REGRESSED" if slower else "IMPROVED"
     elif size >= settings.most / 2 and size + reach >= settings.most:
