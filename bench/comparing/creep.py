@@ -20,7 +20,15 @@ from bench.comparing.stored import (
     why_not_comparable,
 )
 from bench.comparing.stored_gate import control_keys, judge_duet, judge_stored
-from bench.comparing.verdicts import CaseVerdict, GateSettings, Judgement, Key, percent
+from bench.comparing.verdicts import (
+    CaseVerdict,
+    GateSettings,
+    Judgement,
+    Key,
+    percent,
+    percent_up,
+    severity,
+)
 from bench.results.intervals import Spread, median_variance, shrink
 
 NEWEST: Final = 5
@@ -80,8 +88,7 @@ def find_creep(
             continue
         found.append(_named(_pair(release, recent, settings), machine.name if several else ""))
         remarks += _about(machine, release, recent)
-    judgement = judge_stored(_joined(found), settings)
-    judgement = replace(judgement, where="measured before and after")
+    judgement = replace(_judge(_joined(found), settings), where="measured before and after")
     together = _moved_together(judgement)
     return Creep(
         judgement,
@@ -93,6 +100,32 @@ def find_creep(
         ),
         [*remarks, *([together] if together else [])],
     )
+
+
+def _judge(paired: Paired, settings: GateSettings) -> Judgement:
+    """Judge as `check` does, but leave nothing open that is estimated below the threshold.
+
+    There is no second stage that could settle it, and of many cases one is always at half of it.
+    """
+    judgement = judge_stored(paired, settings)
+    cases = [_settled(case, paired.evidence[case.key], settings) for case in judgement.cases]
+    return replace(judgement, cases=sorted(cases, key=severity))
+
+
+def _settled(case: CaseVerdict, one: Evidence, settings: GateSettings) -> CaseVerdict:
+    is_known = one.error is not None and not one.is_disturbed and not settings.strict
+    if case.verdict != "INCONCLUSIVE" or not is_known:
+        return case
+    if abs(one.change) < settings.most:
+        return replace(case, verdict="SAME", reason="")
+    reason = "perhaps slower" if one.change > 0 else "perhaps faster"
+    if one.allowance:
+        count = "1 run" if one.baselines == 1 else f"{one.baselines} runs"
+        drift = percent_up(math.expm1(one.allowance))
+        reason += f", or the machine drifted by up to {drift}: {count} of the release cannot tell"
+    if case.sees is not None:
+        reason += f"; {percent_up(case.sees)} would have been seen"
+    return replace(case, reason=reason)
 
 
 def _recent(entries: Sequence[Entry], release: Sequence[Entry], newest: int) -> list[Entry]:
@@ -124,7 +157,7 @@ def _pair(release: Sequence[Entry], recent: Sequence[Entry], settings: GateSetti
             unjudged[key] = f"void: {next(why for why in reasons.values() if why)}"
             continue
         same = [entry for entry in new if reasons[entry.run.header.id] is None]
-        windows[key] = _Windows(old, same)
+        windows[key] = _Windows(_undisturbed(key, old), _undisturbed(key, same))
     known = {key for entry in release for key in entry.stored.blocks}
     for key in newest.stored.blocks:
         if key not in known:
@@ -134,6 +167,11 @@ def _pair(release: Sequence[Entry], recent: Sequence[Entry], settings: GateSetti
         key: _evidence(key, found, spreads.get(key), settings) for key, found in windows.items()
     }
     return Paired(evidence, missing, unjudged)
+
+
+def _undisturbed(key: Key, entries: Sequence[Entry]) -> Sequence[Entry]:
+    """Leave out runs in which others were on the cores, if there are others; blind to the times."""
+    return [entry for entry in entries if key not in entry.stored.disturbed] or entries
 
 
 def _spreads(windows: Mapping[Key, _Windows]) -> dict[Key, Spread]:
@@ -176,6 +214,10 @@ def _evidence(
         freedom=freedom,
         allowance=0.0 if is_enough else max(math.log1p(settings.drift), 2 * apart),
         baselines=len(old),
+        is_disturbed=any(
+            all(key in entry.stored.disturbed for entry in side)
+            for side in (windows.old, windows.new)
+        ),
         base_seconds=math.exp(statistics.median(old)),
         head_seconds=math.exp(statistics.median(new)),
     )
@@ -265,7 +307,7 @@ def _blind_runs(
             upto = machine.entries[: len(machine.entries) - back]
             recent = _recent(upto, release, newest) if release and release[-1] in upto else []
             if recent:
-                jobs.append(judge_stored(_pair(release, recent, settings), settings))
+                jobs.append(_judge(_pair(release, recent, settings), settings))
         for case in _always_open(jobs):
             remedies = [f"--threshold {text}"] if (text := _wider(case, settings)) else []
             if case.pairs < ENOUGH_BASELINES:
