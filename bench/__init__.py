@@ -1,4 +1,7 @@
-"""Compare CPU and GPU on neural-net workloads, with numbers that can be trusted."""
+"""Compare CPU and GPU on neural-net workloads, with numbers that can be trusted.
+
+PYTEST_DONT_REWRITE: as the package brings a plugin, pytest would warn where it is imported already.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -165,6 +165,18 @@ def test_without_pytest_benchmark_the_plugin_is_silent(project: Path) -> None:
     assert "1 passed" in done.stdout
 
 
+def test_pytest_does_not_warn_where_bench_is_imported_before_it(project: Path) -> None:
+    # What pytest does to each package that comes with a plugin.
+    (project / "conftest.py").write_text(
+        "import bench\n"
+        "def pytest_configure(config):\n"
+        "    config.pluginmanager.rewrite_hook.mark_rewrite('bench')\n"
+    )
+    (project / "test_it.py").write_text("def test_it(): pass")
+    done = pytest_in(project)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_a_suite_without_pytest_benchmark_says_what_to_do(project: Path) -> None:
     done = pytest_in(project, "-p", "no:benchmark", *ONE_CASE)
     assert done.returncode == 4

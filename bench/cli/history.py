@@ -117,7 +117,7 @@ def show(
         raise RequestError(f"--only {only[0]!r} matches no case of {store}")
     if output is not None and output.resolve().parent == store.resolve():
         raise RequestError(f"--output {output}: that is in the store; choose another")
-    if history.machines:
+    if history.machines or history.duets:
         show_rendered(reports[form].render(history, request), output, color=request.color)
     return _complain(history)
 

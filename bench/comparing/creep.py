@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
+from msgspec import UNSET, UnsetType
+
 from bench.comparing.history import Entry, History, MachineHistory, changes, choose_release
 from bench.comparing.stored import (
     ENOUGH_BASELINES,
@@ -326,12 +328,23 @@ def blind_duets(history: History, settings: GateSettings) -> list[str]:
     found = []
     for case in _always_open(jobs):
         remedies = [f"--threshold {text}"] if (text := _wider(case, settings)) else []
-        minutes = duets[-1][1].run.header.settings.get("minutes")
-        if isinstance(minutes, int | float) and case.sees is not None:
-            needed = math.ceil(minutes * max(2.0, (case.sees / settings.threshold) ** 2))
+        minutes = _minutes(duets[-1][1])
+        if minutes is not None:
+            # Four times the pairs halve the noise; twice as many are the least worth trying.
+            factor = max(2.0, ((case.sees or 0.0) / settings.threshold) ** 2)
+            needed = math.ceil(minutes * factor)
             remedies = [f"--minutes {needed}"] * (needed <= _MOST_MINUTES) + remedies
         found.append(_blind(f"duet: {case.name}", remedies))
     return found
+
+
+def _minutes(head: Entry) -> float | None:
+    """Return how long a duet was given, or else how long it took."""
+    given = head.run.header.settings.get("minutes")
+    if isinstance(given, int | float) and 0 < given <= _MOST_MINUTES:
+        return given
+    took = head.run.end.wall_seconds if head.run.end is not None else UNSET
+    return None if isinstance(took, UnsetType) else took / 60
 
 
 def _shortened(lines: list[str]) -> list[str]:

@@ -18,8 +18,6 @@ from bench.results.reference_runs import resolve
 from bench.results.schema import Run, RunLine
 from bench.results.writing import slug
 
-DEFAULT_STORE: Final = Path("results/history")
-
 _ID_LETTERS: Final = 12
 
 
