@@ -1,7 +1,7 @@
 """What the table and the Markdown report say about a run, before either lays it out."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import groupby
 from statistics import median
@@ -38,6 +38,11 @@ class Section:
     title: str
     rows: Sequence[Sequence[str]]
     """The size stands in the first row of each group of the same work, then is empty."""
+    measurements: Sequence[Measurement] = ()
+    """The case of each row."""
+    columns: Sequence[str] = COLUMNS
+    right: Set[int] = RIGHT
+    """The columns that hold numbers."""
 
     @property
     def full_title(self) -> str:
@@ -115,7 +120,7 @@ def _sections(shown: Sequence[Measurement]) -> list[Section]:
         phase = "" if first.phase == "call" else f" {first.phase}"
         version = f" version {first.workload_version}" if first.workload_version != 1 else ""
         title = f"{first.workload}{phase}{version}, {first.dtype}"
-        found.append(Section(first.suite, first.workload, title, _rows(group)))
+        found.append(Section(first.suite, first.workload, title, _rows(group), group))
     return found
 
 

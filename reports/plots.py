@@ -45,6 +45,8 @@ class Figure:
     needs: str
     panels: Callable[[Sequence[Run], Request], Sequence[Any]]
     draw: Callable[[Sequence[Any]], Drawing]
+    panels_a_page: int = 4
+    """How many a printed page holds."""
     missing: Callable[[Sequence[Run], Request], str] = lambda _runs, _request: ""
     """Says why there is no panel where one would be expected."""
 
@@ -79,6 +81,7 @@ FIGURES: Final = {
         needs=f"cases with FLOPs and bytes {_SWEEP}",
         panels=_why_panels.panels,
         draw=_why_figure.draw,
+        panels_a_page=2,
         missing=_why_panels.missing,
     ),
 }
