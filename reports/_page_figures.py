@@ -1,6 +1,5 @@
 """The figures of a page: which panels are drawn, as SVG, and the data of each as a table."""
 
-import io
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -79,10 +78,7 @@ def _data(panel: Any) -> Data:
 
 
 def _draw(name: str, panels: Sequence[Any], run: Run) -> bytes:
-    svg = io.BytesIO()
     with _drawing.style(name), warnings.catch_warnings():
         # A browser has fonts for every script; the one that measures the texts has not.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure = plots.draw(name, panels, [run])
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    return svg.getvalue()
+        return _drawing.svg(plots.draw(name, panels, [run]))

@@ -1,6 +1,7 @@
 """The speeds of a run as a whole: the sentences and the heat map with which its page opens."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -14,7 +15,7 @@ from bench.results.schema import Measurement, Run
 from . import _summary
 
 SHADES: Final = 5
-"""Shades of a faster and of a slower cell; the last one stands for 32 times and beyond."""
+"""Of a faster and of a slower cell, one for each factor of 2; the last is for what is beyond."""
 
 
 @dataclass
@@ -40,7 +41,7 @@ class Cell:
     times: str
     interval: str
     moved: str
-    cases: str
+    cases: int
     """How many cases the mean is over."""
 
 
@@ -54,6 +55,11 @@ class Row:
     """The key of the section that holds the cases; None for the row of a whole suite."""
     cells: Sequence[Cell | None]
 
+    @property
+    def cases(self) -> int:
+        """How many cases the place with the most of them has."""
+        return max(cell.cases for cell in self.cells if cell is not None)
+
 
 @dataclass(frozen=True)
 class HeatMap:
@@ -61,7 +67,7 @@ class HeatMap:
 
     places: Sequence[str]
     suites: Sequence[Sequence[Row]]
-    """The rows of each suite; the first is that of all its cases."""
+    """The rows of each suite; of several, the first is that of all its cases."""
 
 
 def heat_map(run: Run, request: Request) -> HeatMap | None:
@@ -75,11 +81,11 @@ def heat_map(run: Run, request: Request) -> HeatMap | None:
     suites = []
     for suite, members in groupby(found, key=lambda pair: pair[0].suite):
         own = list(members)
-        rows = [Row(suite, suite, None, _cells(own, places))]
+        rows = [Row(f"{suite}: all", suite, None, _cells(own, places))]
         for key, some in groupby(own, key=lambda pair: _summary.section_key(pair[0])):
             part = list(some)
             rows.append(Row(_named(part[0][0]), suite, key, _cells(part, places)))
-        suites.append(rows)
+        suites.append(rows if len(rows) > 2 else rows[1:])
     return HeatMap(places, suites)
 
 
@@ -88,7 +94,15 @@ def _compared(measurements: Sequence[Measurement]) -> list[tuple[Measurement, Ra
     for pair in speedups(measurements):
         moved = [pair.with_transfers] if pair.with_transfers else []
         found.append((pair.gpu, Ratios([pair.alone], moved)))
-    return found
+    # Alone, a CPU is the best one, which says nothing.
+    works = Counter(_work(m) for m, _ in found)
+    return [(m, ratios) for m, ratios in found if works[_work(m)] > 1]
+
+
+def _work(m: Measurement) -> tuple[object, ...]:
+    """Return what is compared; a tf32 of the GPU stands beside the CPU's float32."""
+    dtype = "float32" if m.dtype == "tf32" else m.dtype
+    return m.suite, m.workload, m.workload_version, m.size, m.phase, dtype, m.is_cold
 
 
 def _named(m: Measurement) -> str:
@@ -106,7 +120,7 @@ def _cells(found: Sequence[tuple[Measurement, Ratios]], places: Sequence[str]) -
 
 def _cell(ratios: Ratios) -> Cell:
     mean = geometric_mean(ratios.alone)
-    shade = round(SHADES * math.log2(mean.median) / 5)
+    shade = round(math.log2(mean.median))
     moved = f"{_times(geometric_mean(ratios.moved))} with transfers" if ratios.moved else ""
     if moved and len(ratios.moved) < len(ratios.alone):
         moved += f" ({len(ratios.moved)})"
@@ -115,7 +129,7 @@ def _cell(ratios: Ratios) -> Cell:
         _times(mean),
         _interval(mean),
         moved,
-        _counted(len(ratios.alone)),
+        len(ratios.alone),
     )
 
 
@@ -153,7 +167,7 @@ def sentences(run: Run, request: Request) -> list[str]:
 
 
 def _gpu_by_suite(measurements: Sequence[Measurement]) -> list[str]:
-    """Name the GPU backend with its best variants, suite by suite."""
+    """Name the best GPU backend of each suite, with the best variant of each case."""
     best: dict[tuple[str, str], dict[object, Ratios]] = {}
     for pair in speedups(measurements):
         works = best.setdefault((pair.gpu.suite, pair.gpu.backend), {})
@@ -161,11 +175,18 @@ def _gpu_by_suite(measurements: Sequence[Measurement]) -> list[str]:
         if known is None or pair.alone.median > known.alone[0].median:
             moved = [pair.with_transfers] if pair.with_transfers else []
             works[pair.gpu.work] = Ratios([pair.alone], moved)
-    said = []
+    found: dict[str, list[tuple[str, Ratios]]] = {}
     for (suite, backend), works in sorted(best.items()):
         all_of = Ratios()
         for ratios in works.values():
             all_of.add(ratios)
+        found.setdefault(suite, []).append((backend, all_of))
+    said = []
+    for suite, backends in found.items():
+        # One that has few of the cases may look good for the wrong reason.
+        backend, all_of = max(
+            backends, key=lambda b: (len(b[1].alone), geometric_mean(b[1].alone).median)
+        )
         mean = geometric_mean(all_of.alone)
         text = f"{suite}: {backend} is {_in_words(mean)} as fast as the best CPU"
         if all_of.moved:

@@ -92,4 +92,5 @@ REPORT = Report(
     name="page",
     summary="one HTML file to read, print and pass on: sentences, warnings, figures, every case",
     render=render,
+    suffix=".html",
 )
