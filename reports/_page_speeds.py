@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Final
 
 from bench import units
+from bench.comparing.sentences import sentences as speedups_in_words
 from bench.comparing.speedup import Ratio, against_best_cpu, geometric_mean, ratio, speedups
 from bench.report import Request
 from bench.results.schema import Measurement, Run
@@ -166,6 +167,33 @@ def sentences(run: Run, request: Request) -> list[str]:
     return _gpu_by_suite(measurements)
 
 
+def training(run: Run, request: Request) -> list[str]:
+    """Say how the GPU trains each network, where the run tells: what most readers came for.
+
+    Of several suites the one with the most such cases is told of, and of several GPU backends the
+    one that is the fastest there.
+    """
+    trained = [
+        m
+        for m in request.measurements(run)
+        if m.phase.startswith("training_step") and m.status == "ok" and not m.is_cold
+    ]
+    pairs = speedups(trained)
+    if not pairs:
+        return []
+    suite = Counter(pair.gpu.suite for pair in pairs).most_common(1)[0][0]
+    by_backend: dict[str, list[Ratio]] = {}
+    for pair in pairs:
+        if pair.gpu.suite == suite:
+            by_backend.setdefault(pair.gpu.backend, []).append(pair.alone)
+    best = max(
+        sorted(by_backend),
+        key=lambda name: (len(by_backend[name]), geometric_mean(by_backend[name]).median),
+    )
+    own = [m for m in trained if m.suite == suite and (m.device == "cpu" or m.backend == best)]
+    return speedups_in_words(own)
+
+
 def _gpu_by_suite(measurements: Sequence[Measurement]) -> list[str]:
     """Name the best GPU backend of each suite, with the best variant of each case."""
     best: dict[tuple[str, str], dict[object, Ratios]] = {}
@@ -226,7 +254,8 @@ def _fastest_cpu(suite: str, backends: dict[str, dict[object, Measurement]]) -> 
     for other in others:
         pairs = [(backends[other][key].seconds, backends[first][key].seconds) for key in shared]
         mean = geometric_mean([ratio(slow, fast) for slow, fast in pairs if slow and fast])
-        parts.append(f"{_in_words(mean)} as fast as {other}")
+        doubt = " (a repeat may turn it)" if mean.low is not None and mean.low < 1 else ""
+        parts.append(f"{_in_words(mean)} as fast as {other}{doubt}")
     return (
         f"{suite}: {first} is the fastest CPU backend, {', '.join(parts)};"
         f" geometric mean over {_counted(len(shared))} that all have."

@@ -25,6 +25,7 @@ class RunPart:
     label: str
     about: Sequence[str]
     sentences: Sequence[str]
+    training: Sequence[str]
     details: Sequence[str]
     """The sentences of each workload."""
     warnings: Sequence[Warned]
@@ -69,6 +70,7 @@ def _part(run: Run, request: Request, prefix: str, classes: Classes) -> RunPart:
         label=label,
         about=about,
         sentences=_page_speeds.sentences(run, request),
+        training=_page_speeds.training(run, request),
         details=compared.sentences,
         warnings=warned_of,
         heat_map=_page_speeds.heat_map(run, request),

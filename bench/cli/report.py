@@ -1,6 +1,7 @@
 """`bench report`: show one run or several."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -58,8 +59,8 @@ def command(
         raise RequestError(f"--only {only[0]!r} matches no case of {', '.join(files)}")
     if output is None and reports[form].suffix and sys.stdout.isatty():
         output = beside(files[0], reports[form].suffix)
-    if output is not None and str(output) in files:
-        raise RequestError(f"--output {output}: that is the run file; choose another")
+    if output is not None and output.is_file() and any(map(output.samefile, existing(files))):
+        raise RequestError(f"--output {output}: that is a run file; choose another")
     rendered = reports[form].render(runs, request)
     if isinstance(rendered, str):
         if output is None:
@@ -77,6 +78,11 @@ def command(
     for remark in broken:
         click.echo(f"bench: error: {plain(remark)}", err=True)
     return BAD_REQUEST if broken else 0
+
+
+def existing(files: Sequence[str]) -> list[Path]:
+    """Return those of the run files that are files; others are names such as `reference:NAME`."""
+    return [path for path in map(Path, files) if path.exists()]
 
 
 def beside(file: str, suffix: str) -> Path:
