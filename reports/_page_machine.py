@@ -88,7 +88,7 @@ def _text(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float) and 0 <= value < 1e18:
-        if name.endswith("_bytes"):
+        if name.endswith("_bytes") or name.startswith("caches."):
             return units.size(int(value))
         if name.endswith("_watts"):
             return f"{value:.0f} W"
