@@ -18,6 +18,22 @@ Call = Callable[[], Any]
 Prepare = Callable[..., Call]
 """`prepare(library, dims, *inputs)`: sets up whatever is not timed, returns the timed call."""
 
+
+@dataclass(frozen=True)
+class CountedCall:
+    """A call that tells how many samples it computed last, where its output does not.
+
+    Without it the first axis of the first output is the number of samples.
+    """
+
+    call: Call
+    rows: Callable[[], int]
+
+    def __call__(self) -> Any:
+        """Make the call."""
+        return self.call()
+
+
 PRESETS: Final = ("quick", "standard", "thorough")
 DTYPES: Final = ("float64", "float32", "tf32", "float16", "bfloat16")
 
@@ -123,6 +139,9 @@ class Workload:
     version: int = 1
     includes: Mapping[str, str] = field(default_factory=dict)
     """What the time of each library holds besides the operation itself, where users would ask."""
+    parameters: Callable[[Dims], int] | None = None
+    """How many of the inputs, the last ones, stay on the device between calls, as those of a
+    network do; the first axis of all others is the batch. None: it is no network."""
     resize: Callable[[Mapping[str, int]], Dims] | None = None
     """Completes the dimensions that a user gave (`--size`), or raises ValueError saying why not."""
 

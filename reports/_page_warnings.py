@@ -65,9 +65,8 @@ def _unmeasured(run: Run, request: Request, *, faults: bool) -> Iterator[Warned]
     found = [u for u in _summary.unmeasured(run, request) if (u.status in names) == faults]
     if not found:
         return
-    count = sum(
-        (m.status in FAULTS) if faults else m.status == "skipped" for m in request.measurements(run)
-    )
+    skipped = sum(m.status == "skipped" for m in request.measurements(run))
+    count = len(found) if faults else skipped
     subject = "Failed" if faults else "Not measured"
     text = f"{_cases(count)} without a number" + ("" if faults else ", each for a stated reason")
     yield Warned(subject, text, [item for u in found for item in _named(u)])
