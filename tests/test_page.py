@@ -141,13 +141,14 @@ def warned(*cases: Measurement, **fields: Any) -> dict[str, str]:
 
 def full_run(**fields: Any) -> Run:
     """Return a run that has every part of a page and every kind of figure."""
-    training = [
-        gpu_matmul(n, backend, phase="training_step", name="tiny", sizes={"batch": b})
+    swept = [
+        gpu_matmul(n, backend, phase=phase, name="tiny", sizes={"batch": b}, suite="batch-sweep")
+        for phase in ("forward", "training_step")
         for b, n in ((1, 64), (8, 512), (64, 2048))
         for backend in ("numpy", "torch-cuda")
     ]
     bad = measurement("conv2d", "cupy", None, status="failed", reason="no memory", device="gpu")
-    found = gpu_run(*training, *network_run().measurements, bad, **fields)
+    found = gpu_run(*swept, *network_run().measurements, bad, **fields)
     peaks = {"float32": 50e12, "bytes": 4e12, "call": 3e-6, "link_call": 9e-6, "link_bytes": 25e9}
     found.workers = [
         WorkerLine(backend="cupy", threads=2, block=0, canary=[], layout={}, peaks=peaks)
@@ -296,7 +297,10 @@ def test_a_text_that_closes_elements_stays_text() -> None:
 def test_the_page_opens_with_what_follows_for_a_gpu() -> None:
     short = part(parsed(full_run()), "In short")
     suites, training, *_ = short.all("ul")
-    assert suites.all("li")[-1].text.startswith("matmul: torch-cuda is 7.42x [7.22, 7.64]")
+    assert [item.text.partition(" as fast")[0] for item in suites.all("li")] == [
+        "batch-sweep: torch-cuda is 6.00x [5.83, 6.17]",
+        "matmul: torch-cuda is 8.04x [7.82, 8.27]",
+    ]
     assert [item.text for item in training.all("li")] == [
         "tiny, matmul training_step, float32: torch-cuda beats the best CPU (numpy) from batch ="
         " 1.96 [1.94, 1.99], with transfers from batch = 5.82 [5.72, 5.92]; 48.6x [47.2, 50.0] at"
@@ -447,8 +451,11 @@ def test_the_heat_map_holds_geometric_means_of_suites_and_workloads_with_their_s
     head, *body = rows
     assert head[:2] == ["suite and workload", "cupy"]
     named = {row[0]: row[1:] for row in body}
-    assert named["matmul: all 11 cases"][1].startswith("7.42x")
-    assert named["matmul: all 11 cases"][0].endswith("8 of 11 cases")
+    assert named["batch-sweep: all 6 cases"][:2] == [
+        "-",
+        "6.00x [5.83, 6.17] 0.917x with transfers",
+    ]
+    assert named["conv2d forward, float32 3 cases"][0].endswith("2 of 3 cases")
     assert "8.04x [7.82, 8.27] 1.47x with transfers" in named["matmul, float32 8 cases"][1]
     shades = {cell.text: cell.attributes.get("class") for cell in section.all("td")}
     assert shades["8.04x [7.82, 8.27] 1.47x with transfers"] == "n up3"
