@@ -44,7 +44,8 @@ def figures(run: Run, request: Request, prefix: str, classes: _svg.Classes) -> I
     for name, figure in plots.FIGURES.items():
         panels = figure.panels([run], request)
         shown = _fullest(panels)
-        left_out = [panel.title for panel in panels if panel not in shown]
+        drawn = {id(panel) for panel in shown}
+        left_out = [panel.title for panel in panels if id(panel) not in drawn]
         for start in range(0, len(shown), figure.panels_a_page):
             sheet = shown[start : start + figure.panels_a_page]
             sheet_name = name if len(shown) <= figure.panels_a_page else f"{name}-{start + 1}"
@@ -63,10 +64,17 @@ def figures(run: Run, request: Request, prefix: str, classes: _svg.Classes) -> I
 
 
 def _fullest(panels: Sequence[Any]) -> list[Any]:
-    """Return the panels with the most points, in their order."""
-    by_points = sorted(panels, key=lambda panel: -len(_data(panel).rows))[:MOST_PANELS]
-    chosen = {id(panel) for panel in by_points}
-    return [panel for panel in panels if id(panel) in chosen]
+    """Return the panels with the most points, in their order.
+
+    Of those with as many points some are taken here and there: neighbours are alike.
+    """
+    points = [len(_data(panel).rows) for panel in panels]
+    least = sorted(points, reverse=True)[:MOST_PANELS][-1:]
+    chosen = {i for i, count in enumerate(points) if [count] > least}
+    alike = [i for i, count in enumerate(points) if [count] == least]
+    places = min(MOST_PANELS - len(chosen), len(alike))
+    chosen |= {alike[(place + 1) * len(alike) // places - 1] for place in range(places)}
+    return [panel for i, panel in enumerate(panels) if i in chosen]
 
 
 def _data(panel: Any) -> Data:

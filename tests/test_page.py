@@ -597,7 +597,7 @@ def test_the_same_runs_give_the_same_bytes_in_any_process() -> None:
 
 
 def test_the_body_of_a_small_page_is_as_it_was() -> None:
-    """Without figures, which each version of matplotlib draws a little differently.
+    """Without drawings, which each version of matplotlib makes a little differently.
 
     Where a difference is meant, write the new body into the file.
     """
@@ -608,7 +608,7 @@ def test_the_body_of_a_small_page_is_as_it_was() -> None:
     ]
     text = page(run(*cases, machine=GPU_MACHINE))
     (body,) = re.findall(r"<body>.*</main>\n", text, re.DOTALL)
-    assert body == GOLDEN.read_text()
+    assert re.sub(r"<svg .*?</svg>", "<svg/>", body, flags=re.DOTALL) == GOLDEN.read_text()
 
 
 def test_a_style_that_would_end_its_element_is_refused() -> None:
