@@ -146,6 +146,10 @@ def _interval(ratio: Ratio) -> str:
     return f"[{units.significant(ratio.low)}, {units.significant(ratio.high)}]"
 
 
+def _mean_over(cases: int) -> str:
+    return f"geometric mean over {_counted(cases)}" if cases > 1 else "in 1 case"
+
+
 def _counted(cases: int) -> str:
     return f"{cases} case{'s' * (cases != 1)}"
 
@@ -222,7 +226,7 @@ def _gpu_by_suite(measurements: Sequence[Measurement]) -> list[str]:
             if len(all_of.moved) < len(all_of.alone):
                 text += f" ({len(all_of.moved)} of them)"
         slower = sum(ratio.median < 1 for ratio in all_of.alone)
-        text += f"; geometric mean over {_counted(len(all_of.alone))}"
+        text += f"; {_mean_over(len(all_of.alone))}"
         said.append(text + (f", of which the CPU wins {slower}." if slower else "."))
     return said
 
@@ -258,7 +262,7 @@ def _fastest_cpu(suite: str, backends: dict[str, dict[object, Measurement]]) -> 
         parts.append(f"{_in_words(mean)} as fast as {other}{doubt}")
     return (
         f"{suite}: {first} is the fastest CPU backend, {', '.join(parts)};"
-        f" geometric mean over {_counted(len(shared))} that all have."
+        f" {_mean_over(len(shared))} that all have."
     )
 
 

@@ -11,6 +11,7 @@ _REFERENCE: Final = re.compile(r"#([\w.-]+)")
 _REFERRING: Final = frozenset({"clip-path", "fill", "href", "style"})
 _COORDINATES: Final = frozenset({"d", "height", "points", "viewBox", "width", "x", "y"})
 _NUMBER: Final = re.compile(r"-?\d+\.\d+")
+_UNTURNED: Final = re.compile(r"rotate\(-?0 [^)]*\)")
 _LONG: Final = re.compile(r"\d+\.\d{4,}")
 
 
@@ -90,6 +91,8 @@ def _attributes(
             yield "class", classes.name(value)
         elif name in _COORDINATES:
             yield name, _rounded(name, value)
+        elif name == "transform" and _UNTURNED.fullmatch(value):
+            continue
         elif name == "transform":
             # Scales are short already; rounding one would move all that it holds.
             yield name, _LONG.sub(lambda found: f"{float(found[0]):.3f}", value)

@@ -16,11 +16,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from bench.reports import _page_document, _page_figures, plots
+from bench.reports import _page_document, _page_figures, _page_tables, plots
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench import catalog
 from bench.report import Request
 from bench.results.schema import Measurement, Run, WorkerLine
+from bench.text import plain
 from tests.commands import ROOT, bench
 from tests.runs import (
     GPU_MACHINE,
@@ -669,3 +672,25 @@ def test_the_templates_are_in_the_wheel() -> None:
 
 def test_labels_of_any_script_are_shown() -> None:
     assert "日本語" in page(small_run(label="日本語"))
+
+
+@given(st.text(min_size=1, max_size=40))
+def test_any_text_stays_one_text_and_its_anchor_leads_to_it(text: str) -> None:
+    cases = [
+        measurement(text, backend, flags=[text], suite=text, verified=text)
+        for backend in ("numpy", "torch-cpu")
+    ]
+    tree = parsed(run(*cases, label=text, machine={"cpu": {text: text}}))
+    assert len(tree.all("script")) == 1
+    assert tree.all("h1")[0].text == " ".join(plain(text).split())
+    rows = [row for row in tree.all("tr") if "id" in row.attributes]
+    assert len({row.attributes["id"] for row in rows}) == 2
+    for row in rows:
+        assert row.all("a")[0].attributes["href"] == f"#{row.attributes['id']}"
+
+
+@given(st.text(), st.text())
+def test_two_texts_never_have_one_anchor(one: str, other: str) -> None:
+    anchors = [_page_tables.Anchors("").case((text, "x")) for text in (one, other)]
+    assert (anchors[0] == anchors[1]) == (one == other)
+    assert not re.search(r"[\s\"'<>&#%]", anchors[0])
