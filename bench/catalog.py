@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bench.errors import RequestError
 
 if TYPE_CHECKING:
-    from bench.report import Report
+    from bench.report import ComparisonReport, Report
     from bench.suites import Suite
     from bench.workload import Workload
 
@@ -107,3 +107,10 @@ def reports() -> dict[str, "Report"]:
     """Return every report by name."""
     found = (module.REPORT for module in modules(content_folder("reports"), "bench.reports"))
     return {report.name: report for report in found}
+
+
+def comparison_reports() -> dict[str, "ComparisonReport"]:
+    """Return every form of showing a comparison by name."""
+    files = modules(content_folder("reports"), "bench.reports")
+    found = (getattr(module, "COMPARISON", None) for module in files)
+    return {report.name: report for report in found if report is not None}

@@ -1,8 +1,9 @@
-"""What a file in `reports/` provides: something to look at, made from runs."""
+"""What a file in `reports/` provides: something to look at, made from runs or a comparison."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
 from bench.results.schema import Measurement, Run
 
@@ -26,6 +27,51 @@ class Request:
             for m in run.measurements
             if not self.only or any(fnmatchcase(m.id, glob) for glob in self.only)
         ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of a comparison: rows for people, and the same as records for programs."""
+
+    name: str
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    right: frozenset[int] = frozenset()
+    """The columns that hold numbers; `bench` itself wrote them."""
+    records: Sequence[Mapping[str, Any]] = ()
+    """A record for each number, in SI units; the keys are among `RECORD_FIELDS`."""
+
+
+RECORD_FIELDS = (
+    *("table", "machine", "against", "suite", "id", "backend", "samples", "hours_per_month"),
+    *("metric", "unit", "value", "low", "high", "note"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """What a comparison of machines says, in the order in which it is read."""
+
+    title: str
+    sentences: Sequence[str]
+    warnings: Sequence[str] = ()
+    remarks: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonReport:
+    """One form of showing a comparison; a file in `reports/` defines it as `COMPARISON`.
+
+    `render` returns text, or the contents of several files by name.
+    """
+
+    name: str
+    summary: str
+    render: Callable[[Document, Request], str | Mapping[str, bytes]]
+    is_for_programs: bool = False
+    """Whether it is given every number, however many there are."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,6 +73,17 @@ def fold(text: str, width: int) -> list[str]:
     return [*lines, line or ""]
 
 
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """Return a key that sorts `n=64` before `n=1024`."""
+    return [
+        (0, len(number := part.lstrip("0")), f"{number} {part}")
+        if part.isdecimal()
+        else (1, 0, part)
+        for part in re.split(r"(\d+)", text)
+        if part
+    ]
+
+
 def align(
     header: Sequence[str],
     rows: Sequence[Sequence[str]],

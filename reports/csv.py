@@ -10,7 +10,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from bench.report import Report, Request
+from bench.report import RECORD_FIELDS, ComparisonReport, Document, Report, Request
 from bench.results.schema import Run
 from bench.results.table import LONG_COLUMNS, long_records
 from bench.text import plain
@@ -40,4 +40,27 @@ REPORT = Report(
     name="csv",
     summary="one line per case and metric in SI units, for spreadsheets",
     render=render,
+)
+
+
+def render_comparison(document: Document, _request: Request) -> str:
+    """Return every number of a comparison on a line, with the warnings and remarks after them."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(RECORD_FIELDS)
+    for table in document.tables:
+        for record in table.records:
+            writer.writerow([_cell(record.get(name)) for name in RECORD_FIELDS])
+    for kind in ("warnings", "remarks"):
+        for text in getattr(document, kind):
+            said = {"table": kind, "note": text}
+            writer.writerow([_cell(said.get(name)) for name in RECORD_FIELDS])
+    return out.getvalue()
+
+
+COMPARISON = ComparisonReport(
+    name="csv",
+    summary="one line per number in SI units, for spreadsheets",
+    render=render_comparison,
+    is_for_programs=True,
 )

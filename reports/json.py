@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from bench.report import Report, Request
+from bench.report import RECORD_FIELDS, ComparisonReport, Document, Report, Request
 from bench.results.networks import totals
 from bench.results.schema import Run
 from bench.results.table import long_records
@@ -50,4 +50,26 @@ REPORT = Report(
     name="json",
     summary="one record per case and metric in SI units, and where sweeps end, for programs",
     render=render,
+)
+
+
+def render_comparison(document: Document, _request: Request) -> str:
+    """Return `{"schema", "sentences", "warnings", "remarks", "records"}`, a record on each line."""
+    texts = ", ".join(
+        f'"{name}": {_json(list(getattr(document, name)))}'
+        for name in ("sentences", "warnings", "remarks")
+    )
+    records = ",\n".join(
+        _json({name: record.get(name) for name in RECORD_FIELDS})
+        for table in document.tables
+        for record in table.records
+    )
+    return f'{{"schema": {SCHEMA}, {texts}, "records": [\n{records}\n]}}\n'
+
+
+COMPARISON = ComparisonReport(
+    name="json",
+    summary="every number as a record in SI units, with what is said, for other programs",
+    render=render_comparison,
+    is_for_programs=True,
 )

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence, Set
 
-from bench.report import Report, Request
+from bench.report import ComparisonReport, Document, Report, Request
 from bench.results.schema import Run
 from bench.text import plain
 
@@ -71,9 +71,13 @@ def _run(run: Run, request: Request) -> str:
 
 
 def _table(columns: Sequence[str], section: Section, right: Set[int]) -> str:
+    return _rows(columns, section.rows, right)
+
+
+def _rows(columns: Sequence[str], body: Sequence[Sequence[str]], right: Set[int]) -> str:
     rule = ["---:" if i in right else "---" for i in range(len(columns))]
-    rows: list[Sequence[str]] = [columns, rule]
-    for row in section.rows:
+    rows: list[Sequence[str]] = [[escape(column) for column in columns], rule]
+    for row in body:
         # bench itself wrote the columns of numbers; they stay readable as source.
         rows.append([cell if i in right else escape(cell) for i, cell in enumerate(row)])
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
@@ -89,4 +93,23 @@ REPORT = Report(
     name="markdown",
     summary="the table as GitHub Markdown, for issues, pull requests and job summaries",
     render=render,
+)
+
+
+def render_comparison(document: Document, _request: Request) -> str:
+    """Return what the table says of a comparison."""
+    parts = [f"## {escape(document.title)}\n", "".join(map(item, document.sentences))]
+    for title, texts in (("Warnings", document.warnings), ("Remarks", document.remarks)):
+        if texts:
+            parts += [f"### {title}\n", "".join(map(item, texts))]
+    for table in document.tables:
+        parts.append(f"### {escape(table.title)}\n")
+        parts.append(_rows(table.columns, table.rows, table.right))
+    return "\n".join(parts)
+
+
+COMPARISON = ComparisonReport(
+    name="markdown",
+    summary="the same as GitHub Markdown, for issues, pull requests and job summaries",
+    render=render_comparison,
 )

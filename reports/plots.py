@@ -11,14 +11,17 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.errors import RequestError
-from bench.report import Report, Request
+from bench.report import ComparisonReport, Report, Request
 from bench.results.schema import Run
 from bench.text import display_width, fold, plain
 
 from . import (
     _batch_figure,
     _batch_panels,
+    _cost_figure,
     _drawing,
+    _latency_figure,
+    _latency_panels,
     _panels,
     _rate_figure,
     _rate_panels,
@@ -92,6 +95,13 @@ FIGURES: Final = {
         draw=_why_figure.draw,
         panels_a_page=2,
         missing=_why_panels.missing,
+    ),
+    "latency": Figure(
+        shows="how long the requests to a service took, with p50, p99 and the bound",
+        needs="cases of the suite latency",
+        panels=_latency_panels.panels,
+        draw=_latency_figure.draw,
+        missing=_latency_panels.missing,
     ),
 }
 
@@ -187,4 +197,11 @@ REPORT = Report(
     summary="figures as SVG and PNG files",
     render=render,
     figures={name: figure.shows for name, figure in FIGURES.items()},
+)
+
+COMPARISON = ComparisonReport(
+    name="plots",
+    summary="the cost against hours per month as SVG and PNG files",
+    render=_cost_figure.render,
+    is_for_programs=True,
 )

@@ -4,7 +4,7 @@ from collections.abc import Sequence, Set
 
 import click
 
-from bench.report import Report, Request
+from bench.report import ComparisonReport, Document, Report, Request
 from bench.results.schema import FAULTS, Run
 from bench.text import align, display_width, fold, plain
 
@@ -53,8 +53,9 @@ def _lines(texts: Sequence[str], request: Request, indent: str = "") -> str:
 
 
 def _by_suite(sections: Sequence[Section]) -> list[list[Section]]:
-    suites = dict.fromkeys(section.suite for section in sections)
-    return [[s for s in sections if s.suite == suite] for suite in suites]
+    """Put together what stands in one table: the sections of a suite with the same columns."""
+    tables = dict.fromkeys((s.suite, tuple(s.columns)) for s in sections)
+    return [[s for s in sections if (s.suite, tuple(s.columns)) == table] for table in tables]
 
 
 def _title(sections: Sequence[Section]) -> str:
@@ -157,4 +158,23 @@ REPORT = Report(
     name="table",
     summary="a table in plain text, suite by suite, for reading in a terminal",
     render=render,
+)
+
+
+def render_comparison(document: Document, request: Request) -> str:
+    """Return what a comparison says: sentences, warnings and remarks, then the tables."""
+    parts = [_lines([document.title], request), _lines(document.sentences, request, "  ")]
+    for title, texts in (("Warnings", document.warnings), ("Remarks", document.remarks)):
+        if texts:
+            parts.append(f"{title}:\n" + _lines([f"- {text}" for text in texts], request, "  "))
+    for table in document.tables:
+        rows = align(table.columns, table.rows, right=table.right, width=request.width)
+        parts.append(_titled(table.title, rows, request))
+    return "\n".join(parts)
+
+
+COMPARISON = ComparisonReport(
+    name="table",
+    summary="sentences and tables in plain text, for reading in a terminal",
+    render=render_comparison,
 )

@@ -97,7 +97,7 @@ def speedups(measurements: Sequence[Measurement]) -> list[Speedup]:
     by_work = _cpus_by_work(measurements)
     found = []
     for gpu in measurements:
-        if gpu.device == "cpu" or gpu.status != "ok":
+        if gpu.device != "gpu" or gpu.status != "ok":
             continue
         dtype = _SAME_BITS.get(gpu.dtype, gpu.dtype)
         same = [cpu for cpu in by_work.get(_work(gpu, dtype), ()) if _same_inputs(cpu, gpu)]

@@ -15,7 +15,7 @@ from bench.results.schema import (
     BlockLine,
     CaseLine,
     EndLine,
-    Interval,
+    Latency,
     LimitLine,
     Measurement,
     OutcomeLine,
@@ -38,7 +38,24 @@ _Known = (
     RunLine | CaseLine | BlockLine | OutcomeLine | LimitLine | WorkerLine | Measurement | EndLine
 )
 _KNOWN: Final = msgspec.json.Decoder(_Known)
-_KINDS: Final = frozenset(str(kind.__struct_config__.tag) for kind in get_args(_Known))
+KINDS: Final = {str(kind.__struct_config__.tag): kind for kind in get_args(_Known)}
+"""The type of a line by its `kind`."""
+
+
+class _Brief(Measurement, tag="measurement"):
+    """A measurement whose blocks are passed over: a field that is not known is not decoded.
+
+    It is for reading only: written, it would have a field that no reader knows.
+    """
+
+    blocks: list[Block] = msgspec.field(default_factory=list, name="blocks, passed over")
+
+
+_WITHOUT_SAMPLES: Final = msgspec.json.Decoder(
+    RunLine | CaseLine | BlockLine | OutcomeLine | LimitLine | WorkerLine | _Brief | EndLine
+)
+_BLOCK: Final = b'{"kind":"block",'
+"""How bench begins the line of a block; whoever writes it otherwise is only read more slowly."""
 
 
 class _Kind(msgspec.Struct):
@@ -67,16 +84,25 @@ class RunLines:
     """The lines that a resumed run keeps, to the byte."""
 
 
-def read_run(path: str | Path) -> Run:
+def read_run(path: str | Path, *, samples: bool = True) -> Run:
     """Read a run; what a killed run had measured is there, with a remark.
+
+    `reference:NAME` is one that comes with bench. Without `samples` no measurement has blocks,
+    which is many times as quick; blocks are then looked at only where a measurement has to be made
+    of them.
 
     Raises:
         RunFileError: The file cannot be read as a run.
+        RequestError: There is no such reference run.
     """
+    from bench.results.reference_runs import resolve
     from bench.results.summary import summarise
 
+    path = resolve(path)
     name = plain(str(path))
-    lines = read_lines(Path(path))
+    lines = read_lines(path, samples=samples)
+    if not samples and not _is_complete(lines):
+        lines = read_lines(path)
     remarks = [lines.cut] if lines.cut else []
     known = {m.key for m in lines.measurements}
     measurements = lines.measurements
@@ -102,6 +128,9 @@ def read_run(path: str | Path) -> Run:
             f"{name}: left out what belongs to no case of the file: {case}"
             + (f" and {len(strangers) - 1} more" if len(strangers) > 1 else "")
         )
+    if not samples:
+        for measurement in measurements:
+            measurement.blocks = []
     return Run(
         lines.header,
         measurements,
@@ -113,8 +142,14 @@ def read_run(path: str | Path) -> Run:
     )
 
 
-def read_lines(path: Path) -> RunLines:
+def _is_complete(lines: RunLines) -> bool:
+    return {m.key for m in lines.measurements}.issuperset(case.key for case in lines.cases)
+
+
+def read_lines(path: Path, *, samples: bool = True) -> RunLines:
     """Read every line of `path`; the last one may be cut short, as a kill leaves it.
+
+    Without `samples` the lines of blocks are passed over, and measurements have no blocks.
 
     Raises:
         RunFileError: It cannot be opened, is not a run, is of another schema, or holds a line
@@ -123,7 +158,10 @@ def read_lines(path: Path) -> RunLines:
     name = plain(str(path))
     lines: RunLines | None = None
     seen: set[tuple[object, ...]] = set()
+    decoder = _KNOWN if samples else _WITHOUT_SAMPLES
     for number, raw in enumerate(_lines(path), start=1):
+        if not samples and lines is not None and raw.startswith(_BLOCK) and raw.endswith(b"\n"):
+            continue
         text = raw.removesuffix(b"\n")
         if not text.strip():
             continue
@@ -136,10 +174,22 @@ def read_lines(path: Path) -> RunLines:
                 " are used; complete it with --resume"
             )
         else:
-            _take(where, text, lines, seen)
+            _take(where, text, lines, seen, decoder)
     if lines is None:
         raise RunFileError(f"{name}: empty; the run ended before it wrote anything, run it again")
     return lines
+
+
+def read_header(path: Path) -> RunLine:
+    """Read the first line of a run file alone.
+
+    Raises:
+        RunFileError: It is not the header of a run.
+    """
+    name = plain(str(path))
+    for raw in _lines(path):
+        return _header(f"{name}, line 1", raw.removesuffix(b"\n"))
+    raise RunFileError(f"{name}: empty; the run ended before it wrote anything, run it again")
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -151,7 +201,7 @@ def _lines(path: Path) -> Iterator[bytes]:
             if path.exists() and not path.is_dir():
                 problem = "not a regular file, copy it to one first"
             raise RunFileError(f"{name}: {problem}; give a file that bench run wrote")
-        with path.open("rb") as file:
+        with path.open("rb", buffering=2**20) as file:
             left = os.fstat(file.fileno()).st_size
             if left > MOST_BYTES:
                 raise RunFileError(f"{name}: larger than 512 MiB; no run is, give a run file")
@@ -222,11 +272,17 @@ def _is_shallow(value: Any) -> bool:
     return not level
 
 
-def _take(where: str, text: bytes, lines: RunLines, seen: set[tuple[object, ...]]) -> None:
+def _take(
+    where: str,
+    text: bytes,
+    lines: RunLines,
+    seen: set[tuple[object, ...]],
+    decoder: msgspec.json.Decoder[Any],
+) -> None:
     try:
-        line = _KNOWN.decode(text)
+        line = decoder.decode(text)
     except (ValueError, RecursionError) as error:
-        if _decode(where, text, msgspec.json.Decoder(_Kind)).kind in _KINDS:
+        if _decode(where, text, msgspec.json.Decoder(_Kind)).kind in KINDS:
             _refuse(where, error)
         # A later bench may have more to say; what this one knows stays valid.
         lines.kept.append(text)
@@ -298,8 +354,11 @@ def _require_sound(where: str, line: Measurement) -> None:
         _require_samples(where, block)
     if line.status == "ok" and line.seconds is None:
         _refuse(where, "status ok, but no `seconds`")
-    for name in Measurement.metrics:
-        interval: Interval | None = getattr(line, name)
+    named = {name: getattr(line, name) for name in Measurement.metrics}
+    if line.latency is not None:
+        told = (name for name in Latency.__struct_fields__ if name != "requests")
+        named |= {f"latency.{name}": getattr(line.latency, name) for name in told}
+    for name, interval in named.items():
         if interval is None:
             continue
         ordered = interval.min <= interval.median

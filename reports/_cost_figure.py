@@ -1,0 +1,122 @@
+"""Draws the cost of the same work on every machine against hours per month."""
+
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from html import escape
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, Final
+
+from bench.errors import RequestError
+from bench.report import Document, Request, Table
+from bench.text import fold, plain
+
+from . import _drawing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_NAME: Final = "cost"
+_READING: Final = (
+    "Each line: what it costs to do the work of the fastest machine in its time. Bands: the 95%"
+    " interval of a repeat of the runs. Circles: where one begins to cost less than another."
+)
+
+
+def render(document: Document, _request: Request) -> Mapping[str, bytes]:
+    """Return an SVG and a PNG of each cost curve; the same comparison gives the same bytes.
+
+    Raises:
+        RequestError: The comparison has no costs.
+    """
+    # The crossings of a curve, if it has any, stand right behind it.
+    curves = [
+        (table, after if after and after.name == "crossings" else None)
+        for table, after in zip_longest(document.tables, document.tables[1:])
+        if table.name == "cost_curve"
+    ]
+    if not curves:
+        raise RequestError("no costs to draw; give --prices with a price of what was measured")
+    files: dict[str, bytes] = {}
+    for number, (curve, own) in enumerate(curves):
+        name = _NAME if number == 0 else f"{_NAME}-{number + 1}"
+        svg, png = io.BytesIO(), io.BytesIO()
+        with _drawing.style(name), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            figure = draw(curve, own)
+            figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+            figure.savefig(png, format="png", dpi=150, metadata={"Software": None})
+        files[f"{name}.svg"] = _described(svg.getvalue().decode(), name, curve, own).encode()
+        files[f"{name}.png"] = png.getvalue()
+    return files
+
+
+def draw(curve: Table, crossings: Table | None = None) -> "Figure":
+    """Return the figure of a table `cost_curve`, with the circles of its `crossings`."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_drawing.WIDTH, 5.5))
+    axes = figure.add_subplot()
+    lines = _lines(curve)
+    for index, (name, records) in enumerate(lines.items()):
+        look = _drawing.look(index)
+        hours = [record["hours_per_month"] for record in records]
+        axes.plot(hours, [r["value"] for r in records], label=plain(name), markersize=5, **look)
+        known = [r for r in records if r["low"] is not None and r["high"] is not None]
+        if len(known) == len(records):
+            ends = [r["low"] for r in records], [r["high"] for r in records]
+            axes.fill_between(hours, *ends, color=look["color"], alpha=0.15, linewidth=0)
+    for record in crossings.records if crossings else ():
+        cost = _cost_at(lines, record)
+        if cost is not None:
+            axes.plot([record["value"]], [cost], marker="o", color="black", markersize=7,
+                      markerfacecolor="none", linestyle="none", zorder=4)  # fmt: skip
+    axes.set_xlim(0, max(r["hours_per_month"] for records in lines.values() for r in records))
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("hours per month that the fastest machine would work")
+    axes.set_ylabel(f"{curve.records[0]['unit']} per month")
+    figure.legend(
+        title="\n".join(fold(plain(curve.title), 90)),
+        title_fontproperties={"size": 12, "weight": "bold"},
+        alignment="left",
+        loc="outside upper left",
+        ncols=2,
+        frameon=False,
+    )
+    caption = "\n".join(fold(_READING, _drawing.LETTERS))
+    figure.supxlabel(caption, x=0.01, ha="left", fontsize=8, color="#444444")
+    return figure
+
+
+def _lines(curve: Table) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the records of each option, in the order of the hours."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for record in curve.records:
+        found.setdefault(record["note"], []).append(record)
+    return found
+
+
+def _cost_at(lines: Mapping[str, Sequence[Mapping[str, Any]]], crossing: Any) -> float | None:
+    """Return the cost at a crossing: costs are straight lines over the hours."""
+    names = [name for name in lines if crossing["note"].startswith(f"{name} against ")]
+    if not names:
+        return None
+    records = lines[names[0]]
+    first, last = records[0], records[-1]
+    span = last["hours_per_month"] - first["hours_per_month"]
+    share = (crossing["value"] - first["hours_per_month"]) / span
+    return float(first["value"] + share * (last["value"] - first["value"]))
+
+
+def _described(svg: str, name: str, curve: Table, crossings: Table | None) -> str:
+    """Give the SVG what a screen reader says."""
+    words = [f"{row[0]} costs less up to {row[2]}, {row[1]} after it." for row in
+             (crossings.rows if crossings else ())]  # fmt: skip
+    head = (
+        f'<title id="bench-{name}-title">{escape(plain(curve.title))}</title>'
+        f'<desc id="bench-{name}-desc">{escape(plain(" ".join(words) or "No crossings."))}</desc>'
+    )
+    role = f'role="img" aria-labelledby="bench-{name}-title bench-{name}-desc"'
+    start = svg.index("<svg ")
+    end = svg.index(">", start)
+    return f"<svg {role} {svg[start + 5 : end]}>{head}{svg[end + 1 :]}"

@@ -1,0 +1,105 @@
+"""Runs of invented machines, written as files, for the tests of comparisons."""
+
+from pathlib import Path
+from typing import Any
+
+from bench.comparing.machines import Machine, machines
+from bench.results.schema import Latency, Measurement, Run
+from bench.results.writing import encode
+from tests.runs import interval, measurement, run
+
+NETWORKS = {"resnet50": 0.05, "mlp": 0.001}
+
+
+def describe(gpu: str | None = "Synthetic GPU", **fields: Any) -> dict[str, Any]:
+    """Return the description of a machine."""
+    gpus = [{"name": gpu, "driver": "1.0"}] if gpu else []
+    return {"cpu": {"model": "Synthetic CPU"}, "gpus": gpus, **fields}
+
+
+def passes(
+    factor: float = 1.0,
+    *,
+    watts: float | None = None,
+    spread: float | None = 0.02,
+    batches: tuple[int, ...] = (8, 32),
+    **fields: Any,
+) -> list[Measurement]:
+    """Return networks forward and in training on a CPU, and `factor` as slow on a GPU."""
+    found = []
+    for network, seconds in NETWORKS.items():
+        for phase, share in (("forward", 1), ("training_step", 3)):
+            for batch in batches:
+                for backend, device, slow in (
+                    ("torch-cpu", "cpu", 20.0),
+                    ("torch-cuda", "gpu", factor),
+                ):
+                    time = seconds * share * batch / 8 * slow
+                    case: dict[str, Any] = {
+                        "name": "imagenet",
+                        "sizes": {"batch": batch},
+                        "phase": phase,
+                        "suite": "passes",
+                        "device": device,
+                        "spread": spread,
+                        "input_digest": f"{network} {batch}",
+                        "energy_joules": watts * time if watts and device == "gpu" else None,
+                        **fields,
+                    }
+                    found.append(measurement(network, backend, time, **case))
+    return found
+
+
+def served(p99: float, *, spread: float | None = 0.02) -> Measurement:
+    """Return a case of the latency suite."""
+    latency = Latency(
+        requests=1000,
+        p50=interval(p99 / 2, spread),
+        p90=interval(p99 * 0.8, spread),
+        p99=interval(p99, spread),
+        p999=None,
+        jitter=None,
+        requests_per_second=None,
+    )
+    return measurement(
+        "resnet50",
+        "torch-cuda",
+        p99 / 2,
+        name="imagenet",
+        sizes={"batch": 1},
+        phase="forward",
+        suite="latency",
+        device="gpu",
+        input_digest="one request",
+        concurrency=1,
+        latency=latency,
+    )
+
+
+def box(label: str, factor: float = 1.0, *more: Measurement, **fields: Any) -> Run:
+    """Return the run of a machine whose GPU takes `factor` times as long."""
+    header = {"machine": fields.pop("machine", describe())}
+    return run(*passes(factor, **fields), *more, label=label, **header)
+
+
+def started(found: Run, moment: str) -> Run:
+    """Return the run as begun at another moment, under another id."""
+    found.header.started = moment
+    found.header.id = f"run at {moment}"
+    return found
+
+
+def machine(found: Run) -> Machine:
+    """Return one run as a machine."""
+    return machines([found])[0]
+
+
+def write(folder: Path, *runs: Run) -> list[Path]:
+    """Write each run to a file of its own."""
+    paths = []
+    for number, found in enumerate(runs):
+        path = folder / f"{number}.jsonl"
+        lines = [found.header, *found.measurements, *([found.end] if found.end else [])]
+        path.write_bytes(b"".join(encode(line) for line in lines))
+        paths.append(path)
+    return paths
