@@ -87,3 +87,6 @@ class Report:
     render: Callable[[Sequence[Run], Request], str | Mapping[str, bytes]]
     figures: Mapping[str, str] | None = None
     """The figures that it can draw, with what each shows."""
+    suffix: str = ""
+    """Of its file, such as `.html`, if nobody reads it in a terminal: there it goes into a file
+    beside the run's."""

@@ -15,6 +15,7 @@ LIBRARIES = {"numpy", "torch", "cupy", "scipy", "pandas", "matplotlib"}
 REPORTS_MAY = (
     "bench.comparing",
     "bench.errors",
+    "bench.fitness",
     "bench.names",
     "bench.report",
     "bench.results",
