@@ -72,6 +72,8 @@ class ComparisonReport:
     render: Callable[[Document, Request], str | Mapping[str, bytes]]
     is_for_programs: bool = False
     """Whether it is given every number, however many there are."""
+    suffix: str = ""
+    """Of its file, such as `.html`, if nobody reads it in a terminal: there it goes into a file."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,10 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.report import Report, Request
+from bench.report import ComparisonReport, Report, Request
 from bench.results.schema import Run
 
-from . import _comparison, _page_figures, _page_machine, _page_speeds, _page_warnings, _summary
+from . import (
+    _comparison,
+    _comparison_page,
+    _page_figures,
+    _page_machine,
+    _page_speeds,
+    _page_warnings,
+    _summary,
+)
 from ._page_document import document
 from ._page_figures import Drawn
 from ._page_machine import Measured
@@ -94,5 +102,12 @@ REPORT = Report(
     name="page",
     summary="one HTML file to read, print and pass on: sentences, warnings, figures, every case",
     render=render,
+    suffix=".html",
+)
+
+COMPARISON = ComparisonReport(
+    name="page",
+    summary="one HTML file to read, print and pass on: sentences, costs, tables",
+    render=_comparison_page.render,
     suffix=".html",
 )

@@ -25,6 +25,7 @@ from bench.report import Request
 from bench.results.schema import Measurement, Run, WorkerLine
 from bench.text import plain
 from tests.commands import ROOT, bench
+from tests.machines import cost_page, hostile_page
 from tests.runs import (
     GPU_MACHINE,
     gpu_matmul,
@@ -166,6 +167,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "empty": lambda: page(run()),
     "the same twice": lambda: page(full_run(), full_run()),
     "three": lambda: page(hostile_run(), realistic_run(), small_run()),
+    "costs": cost_page,
+    "hostile machines": hostile_page,
 }
 
 
@@ -667,7 +670,8 @@ def test_the_templates_are_in_the_wheel() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     assert settings["package-data"]["bench.reports"] == ["templates/*"]
     folder = _page_document.TEMPLATES
-    assert {path.name for path in folder.iterdir()} == {"page.html", "page.css", "page.js"}
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"page.html", "comparison.html", "parts.html", "page.css", "page.js"}
 
 
 def test_labels_of_any_script_are_shown() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.chromium import EXECUTABLE, WHY_NOT, Browser, chromium
+from tests.machines import cost_page
 from tests.runs import gpu_run, hostile_run, realistic_run, run, small_run
 from tests.test_page import full_run, page
 
@@ -19,6 +20,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "hostile": lambda: page(hostile_run()),
     "empty": lambda: page(run()),
     "two": lambda: page(gpu_run(), realistic_run()),
+    "costs": cost_page,
 }
 A4_INSIDE = (703, 1032)
 """CSS pixels between margins of 12 mm."""

@@ -13,6 +13,7 @@ from bench.errors import RequestError
 from bench.report import Request
 from bench.results.schema import Run, WorkerLine
 from tests.runs import (
+    batch_run,
     gpu_run,
     hostile_run,
     layer,
@@ -21,6 +22,7 @@ from tests.runs import (
     network_run,
     realistic_run,
     run,
+    served,
     small_run,
 )
 
@@ -68,7 +70,7 @@ def test_each_figure_is_there_by_its_name_as_svg_and_png(name: str) -> None:
         for number in ("1", "2")
         for backend, device, seconds in (("numpy", "cpu", 1e-2), ("torch-cuda", "gpu", 1e-3))
     ]
-    measured = gpu_run(*layers)
+    measured = gpu_run(*layers, *batch_run().measurements, served())
     peaks = {"float32": 50e12, "bytes": 4e12, "call": 3e-6, "link_call": 9e-6, "link_bytes": 25e9}
     measured.workers = [
         WorkerLine(backend=b, threads=2, block=0, canary=[], layout={}, peaks=peaks)
