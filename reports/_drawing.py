@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -64,16 +65,21 @@ def style(name: str) -> AbstractContextManager[Any]:
 
 
 def svg(figure: "Figure") -> bytes:
-    """Return the figure as SVG, without the date.
+    """Return the figure as SVG, the same bytes whenever it is drawn.
 
-    `savefig` gives the same, but goes through everything twice.
+    `savefig` gives the same, but goes through everything twice. The date is left out; clips are
+    numbered, because matplotlib names those of subfigures after addresses in memory.
     """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     out = io.BytesIO()
     canvas: Any = FigureCanvasSVG(figure)
     canvas.print_svg(out, metadata={"Date": None, "Creator": None})
-    return out.getvalue()
+    drawn = out.getvalue()
+    clips = re.findall(rb'<clipPath id="(\w+)"', drawn)
+    for number, name in enumerate(clips):
+        drawn = re.sub(rb"\b%s\b" % name, b"clip%d" % number, drawn)
+    return drawn
 
 
 def look(index: int) -> Look:
