@@ -130,7 +130,7 @@ class Execution:
         self.rng = random.Random(request.seed)
         self.groups = _groups(cases)
         self._seats = Seats(request, self.rng, gpus)
-        self._inputs = Inputs(request, cores, self.rng)
+        self._inputs = Inputs(request, workloads, cores, self.rng)
         self._deadline = (
             time.monotonic() + 60 * request.minutes if request.minutes is not None else None
         )
