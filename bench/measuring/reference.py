@@ -1,6 +1,7 @@
 """Draws inputs and computes references, in a process that times nothing.
 
-It is one of NumPy, or of PyTorch for what only PyTorch has. The bits are drawn once, rounded to the case's dtype, and written for every worker to read.
+It is one of NumPy, or of PyTorch for what only PyTorch has. The bits are drawn once, rounded to the
+case's dtype, and written for every worker to read.
 """
 
 import hashlib

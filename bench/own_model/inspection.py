@@ -5,7 +5,7 @@ What is found out (the facts) is JSON: the parent plans with it, and every worke
 
 import importlib
 import inspect as introspection
-import math
+import random
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, Final
@@ -17,13 +17,14 @@ from bench.own_model.outputs import floating, loss_of, own_loss
 from bench.own_model.spec import FLOATING, INTEGERS, InputSpec, ModelSpec
 from bench.own_model.watching import undropped, watch
 from bench.own_model.workload import COUNTED, drawn, flops_through
+from bench.workload import Call
 
 BATCHES: Final = (2, 4)
 """Two batches tell which axis of an output the samples are on."""
 CHECKED: Final = 8
 """The batch at which the FLOPs that follow from the counts are compared with a count."""
 SAME: Final = 1e-3
-"""Two runs that differ by less are the same: atomic additions change the last digits only."""
+"""Two steps that differ by less, relatively, are the same: the order of additions may change."""
 
 
 def inspect(torch: Any, spec: ModelSpec, seed: int) -> dict[str, Any]:
@@ -46,11 +47,14 @@ class Inspection:
 
     def __init__(self, torch: Any, own: OwnModel) -> None:
         self.torch, self.own = torch, own
+        self.device = "meta"
+        """Where only shapes matter."""
         self.numpy = importlib.import_module("numpy")
         module = own.built.module
         self.facts: dict[str, Any] = {
             "inputs": _inputs(own),
             "outputs": {},
+            "loss": "loss",
             "skipped": {},
             "flops": {},
             "drops": False,
@@ -137,29 +141,33 @@ class Inspection:
 
     def find_outputs(self) -> None:
         """Find which outputs own their memory, and on which of their axes the samples are."""
-        self.facts["outputs"]["forward"] = self._places(training=False)
         try:
-            self.facts["outputs"]["training_step"] = self._places(training=True)
+            self._places("meta", training=False)
+        except CaseError:
+            self.device = "cpu"  # it looks at its data, or puts tensors on a device of its choice
+        self.facts["outputs"]["forward"] = self._places(self.device, training=False)
+        try:
+            self.facts["outputs"]["training_step"] = self._places(self.device, training=True)
         except CaseError as error:
             self.skip_training(error.reason)
-            self.facts["outputs"]["training_step"] = []
         counted = [
             all(p["axes"] < 2 for p in places) and any(p["axis"] is not None for p in places)
-            for phase, places in self.facts["outputs"].items()
-            if phase not in self.facts["skipped"]
+            for places in self.facts["outputs"].values()
         ]
         self.facts["counts_samples"] = all(counted)
 
     def skip_training(self, reason: str) -> None:
         """Leave the training step out."""
-        self.facts["skipped"].setdefault("training_step", reason)
+        self.facts["skipped"]["training_step"] = reason
+        self.note(f"no training step: {reason}")
 
-    def _places(self, training: bool) -> list[dict[str, Any]]:
+    def _places(self, device: str, *, training: bool) -> list[dict[str, Any]]:
         found = []
+        network = self.network(BATCHES[0], device)
+        network.module.train(training)
         for batch in BATCHES:
-            network = self.network(batch)
-            network.module.train(training)
-            inputs = [tensor for _, tensor in network.given]
+            inputs = [tensor.to(device) for tensor in self.inputs(batch)]
+            network.take(inputs)
             with self.torch.set_grad_enabled(training), self._explaining(inputs):
                 output = network.run()
             outputs = floating(self.torch, output)
@@ -201,73 +209,82 @@ class Inspection:
         self.facts["loss"] = "the model's own loss" if has_own else "mean of the squared outputs"
 
     def find_randomness(self) -> None:
-        """Find whether calls differ, and if so whether dropouts are to blame."""
-        if self._differs("forward"):
-            self.facts["skipped"]["forward"] = "two calls of inference differ: nothing to verify"
+        """Find whether calls draw numbers or change the model, and whether that can be helped."""
+        network = self.network(BATCHES[0])
+        _, draws = self._called(network, PHASES["forward"](network))
+        if draws:
+            self.facts["skipped"]["forward"] = "inference draws random numbers: nothing to verify"
+            self.note(f"no inference: {self.facts['skipped']['forward']}")
         if "training_step" in self.facts["skipped"]:
-            self.note(f"no training step: {self.facts['skipped']['training_step']}")
             return
         try:
-            if not self._differs("training_step"):
-                return
-            if self._differs("training_step", drops=True):
-                self.skip_training("two training steps differ even without dropout")
-                self.note(f"no training step: {self.facts['skipped']['training_step']}")
-            else:
-                self.facts["drops"] = True
-                self.note("training steps are timed with dropout and verified without")
+            call = PHASES["training_step"](network)
+            first, draws = self._called(network, call)
+            if draws:
+                first, _ = self._called(network, call, drops=True)
+            second, _ = self._called(network, call, drops=draws)
         except CaseError as error:
             self.skip_training(error.reason)
-            self.note(f"no training step: {error.reason}")
+            return
+        if self._differ(first, second):
+            why = "draws random numbers even without dropout" if draws else "changes the model"
+            self.skip_training(f"one step {why}: no two can be compared")
+        elif draws:
+            self.facts["drops"] = True
+            self.note("training steps are timed with dropout and verified without")
 
-    def _differs(self, phase: str, *, drops: bool = False) -> bool:
-        network = self.network(BATCHES[0])
-        call = PHASES[phase](network)
-        results = []
-        with blaming(phase.replace("_", " ")):
-            for seed in (1, 2):
-                self.torch.manual_seed(seed)
-                if drops:
-                    with undropped(self.torch, network.module):
-                        results.append([t.clone() for t in call()])
-                else:
-                    results.append([t.clone() for t in call()])
-        for one, other in zip(*results, strict=True):
-            gap, size = float((one - other).norm()), float(one.norm())
-            if not math.isfinite(size):
-                raise CaseError("failed", f"{phase.replace('_', ' ')} computes NaN or infinity")
-            if gap > SAME * size:
-                return True
-        return False
+    def _called(
+        self, network: OwnNetwork, call: Call, *, drops: bool = False
+    ) -> tuple[list[Any], bool]:
+        """Return the outputs of a call, and whether it drew random numbers."""
+        before = self._states()
+        with blaming("the model"):
+            if drops:
+                with undropped(self.torch, network.module):
+                    outputs = [tensor.clone() for tensor in call()]
+            else:
+                outputs = [tensor.clone() for tensor in call()]
+        if not all(bool(tensor.isfinite().all()) for tensor in outputs):
+            raise CaseError("failed", "the model computes NaN or infinity")
+        return outputs, before != self._states()
+
+    def _states(self) -> list[Any]:
+        """Return the states of the generators that models draw from."""
+        torch_state = self.torch.get_rng_state().tolist()
+        return [torch_state, random.getstate(), str(self.numpy.random.get_state())]
+
+    def _differ(self, one: list[Any], other: list[Any]) -> bool:
+        if len(one) != len(other):
+            return True
+        pairs = zip(one, other, strict=True)
+        return any(float((a - b).norm()) > SAME * float(a.norm()) for a, b in pairs)
 
     def count_flops(self) -> None:
         """Count the FLOPs without computing anything, or else while computing on the CPU."""
         for phase in PHASES:
             if phase in self.facts["skipped"]:
                 continue
-            found = self._counts(phase, "meta")
+            self.facts["flops"][phase] = found = self._counts(phase)
             if found is None:
-                found = self._counts(phase, "cpu")
-                where = "its control flow depends on its data, or it does not run without them"
-                if found is None:
-                    self.note(f"FLOPs of {phase} are not known: they depend on the data")
-                else:
-                    self.note(f"FLOPs of {phase} were counted on the CPU: {where}")
-            self.facts["flops"][phase] = found
+                self.note(f"the FLOPs of {phase} are not known: they depend on the data")
+            elif self.device == "cpu":
+                self.note(f"the FLOPs of {phase} were counted on the CPU: it looks at its data")
 
-    def _counts(self, phase: str, device: str) -> list[int] | None:
+    def _counts(self, phase: str) -> list[int] | None:
+        """Return the FLOPs at each of `COUNTED`; None if no polynomial goes through them."""
+        network = self.network(BATCHES[0], self.device)
+        call = PHASES[phase](network)
         try:
-            found = [self._count(phase, batch, device) for batch in COUNTED]
-            checked = self._count(phase, CHECKED, device)
+            *found, checked = (self._count(network, call, b) for b in (*COUNTED, CHECKED))
         except Exception:
             return None
         return found if found[0] and flops_through(found, CHECKED) == checked else None
 
-    def _count(self, phase: str, batch: int, device: str) -> int:
+    def _count(self, network: OwnNetwork, call: Call, batch: int) -> int:
         torch = self.torch
         counter = importlib.import_module("torch.utils.flop_counter").FlopCounterMode(display=False)
         attention = importlib.import_module("torch.nn.attention")
-        call = PHASES[phase](self.network(batch, device))
+        network.take([tensor.to(self.device) for tensor in self.inputs(batch)])
         # On the CPU the counter knows no fused attention and no recurrent layer of oneDNN.
         plain = attention.sdpa_kernel([attention.SDPBackend.MATH])
         fast = torch.backends.mha.get_fastpath_enabled()
@@ -322,7 +339,7 @@ def _require_signature(module: Any, names: list[str | None], constants: Mapping[
 
 
 def _memory(tensor: Any) -> int:
-    return int(tensor.untyped_storage().data_ptr())
+    return int(tensor.untyped_storage()._cdata)  # on `meta` there is no other address
 
 
 def _state(network: OwnNetwork) -> Iterator[Any]:
