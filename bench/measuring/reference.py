@@ -4,10 +4,12 @@ It is one of NumPy, or of PyTorch for what only PyTorch has. The bits are drawn 
 case's dtype, and written for every worker to read.
 """
 
+import contextlib
 import hashlib
 import json
 import math
-from contextlib import nullcontext
+import warnings
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -112,9 +114,24 @@ def _reference(
             expected, kind = _computed(numpy, torch, phase, dims, _single(exact)), "float32"
     if not phase.is_network:
         return expected, kind, None
-    with torch.backends.mkldnn.flags(enabled=False) if kind == "float32" else nullcontext():
+    with without_onednn(torch) if kind == "float32" else contextlib.nullcontext():
         own = _computed(numpy, torch, phase, dims, _single(exact))
     return expected, kind, max(_error(own, expected, part) for part in _parts(phase, expected))
+
+
+@contextlib.contextmanager
+def without_onednn(torch: Any) -> Iterator[None]:
+    """Have PyTorch compute on the CPU without oneDNN."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of settings of Intel's GPUs, which nobody touches here
+        context = torch.backends.mkldnn.flags(enabled=False)
+        context.__enter__()
+    try:
+        yield
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            context.__exit__(None, None, None)
 
 
 def _computed(numpy: Any, torch: Any, phase: Phase, dims: Dims, inputs: list[Any]) -> list[Any]:

@@ -184,13 +184,14 @@ def _load_file(path: Path) -> ModuleType:
         near = difflib.get_close_matches(path.name, files, n=1, cutoff=0.5)
         hint = f"did you mean {folder / near[0]}?" if near else f"looked in {folder.resolve()}"
         raise CaseError("failed", f"no file {path}; {hint}")
-    folder_name = str(path.resolve().parent)
-    if folder_name not in sys.path:
-        sys.path.insert(0, folder_name)
-    name = path.stem if path.stem not in sys.modules else f"bench_own_{path.stem}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    file = path.resolve()
+    if str(file.parent) not in sys.path:
+        sys.path.insert(0, str(file.parent))
+    loaded = sys.modules.get(path.stem)
+    if loaded is not None and getattr(loaded, "__file__", None) == str(file):
+        return loaded
+    name = path.stem if loaded is None else f"bench_own_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

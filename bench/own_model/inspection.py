@@ -3,6 +3,7 @@
 What is found out (the facts) is JSON: the parent plans with it, and every worker measures by it.
 """
 
+import contextlib
 import importlib
 import inspect as introspection
 import random
@@ -11,6 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from bench.errors import CaseError
+from bench.measuring.reference import without_onednn
 from bench.own_model.building import OwnModel, blaming, call_module
 from bench.own_model.network import PHASES, OwnNetwork
 from bench.own_model.outputs import floating, loss_of, own_loss
@@ -283,18 +285,26 @@ class Inspection:
     def _count(self, network: OwnNetwork, call: Call, batch: int) -> int:
         torch = self.torch
         counter = importlib.import_module("torch.utils.flop_counter").FlopCounterMode(display=False)
-        attention = importlib.import_module("torch.nn.attention")
         network.take([tensor.to(self.device) for tensor in self.inputs(batch)])
-        # On the CPU the counter knows no fused attention and no recurrent layer of oneDNN.
-        plain = attention.sdpa_kernel([attention.SDPBackend.MATH])
-        fast = torch.backends.mha.get_fastpath_enabled()
-        torch.backends.mha.set_fastpath_enabled(False)
-        try:
-            with plain, torch.backends.mkldnn.flags(enabled=False), counter:
-                call()
-        finally:
-            torch.backends.mha.set_fastpath_enabled(fast)
+        with unfused(torch), counter:
+            call()
         return int(counter.get_total_flops())
+
+
+@contextlib.contextmanager
+def unfused(torch: Any) -> Iterator[None]:
+    """Keep PyTorch from fused functions of the CPU, whose FLOPs its counter does not know.
+
+    They are those of attention, of the encoder's layers, and recurrent ones of oneDNN.
+    """
+    attention = importlib.import_module("torch.nn.attention")
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with attention.sdpa_kernel([attention.SDPBackend.MATH]), without_onednn(torch):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def _inputs(own: OwnModel) -> list[dict[str, Any]]:
