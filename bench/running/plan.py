@@ -304,7 +304,7 @@ def _replaced(workload: Workload, given: Mapping[str, int]) -> dict[str, int]:
     known = dict(workload.sizes[0].dims)
     unknown = sorted(set(given) - set(known))
     if unknown:
-        raise ValueError(f"has no dimension {unknown[0]!r}; it has {', '.join(known)}")
+        raise ValueError(f"has no dimension {unknown[0]!r}; it has {', '.join(known) or 'none'}")
     zero = next((name for name, value in given.items() if value < 1), None)
     if zero is not None:
         raise ValueError(f"{zero} begins at 1")
