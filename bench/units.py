@@ -45,6 +45,23 @@ def rate(value: float | None, unit: str) -> str:
     return f"{significant(value / scale)} {prefix}{unit}/s"
 
 
+def count(value: float) -> str:
+    """Write a number of something with its prefix, such as `12.3 k`."""
+    scale, prefix = _scale(value, _DECIMAL)
+    return f"{significant(value / scale)} {prefix}".rstrip(" ")
+
+
+def count_interval(low: float, high: float) -> str:
+    """Write `[low, high]` with the prefix of `high`."""
+    scale, prefix = _scale(high, _DECIMAL)
+    return f"[{significant(low / scale)}, {significant(high / scale)}] {prefix}".rstrip(" ")
+
+
+def grouped(value: float) -> str:
+    """Write a count or a rate with three significant digits, thousands apart: `12,300`."""
+    return f"{float(f'{value:.2e}'):,.0f}" if value >= 100 else significant(value)
+
+
 def size(value: int | None) -> str:
     """Write a number of bytes, such as `192 MiB`."""
     if value is None:

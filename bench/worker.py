@@ -37,12 +37,14 @@ from bench.measuring import memory, plausibility
 from bench.measuring.interference import rest
 from bench.measuring.measure import Measuring, Order, failure
 from bench.measuring.reference import draw
+from bench.measuring.trial import try_once
+from bench.measuring.work import Work
 from bench.own_model.inspection import inspect
 from bench.own_model.spec import ModelSpec
 from bench.own_model.workload import model_workload
 
 if TYPE_CHECKING:
-    from bench.workload import Call, Workload
+    from bench.workload import Call, Prepare, Workload
 
 PR_SET_PDEATHSIG = 1
 
@@ -120,15 +122,28 @@ class Worker:
         drawn = draw(numpy, chosen, dims, phase, dtype, seed, Path(folder), torch)
         return drawn.as_dict()
 
-    def do_begin(
-        self, case: str, workload: str, phase: str, way: str | None, order: dict[str, Any]
+    def do_try(
+        self, workload: str, phase: str, way: str | None, work: dict[str, Any], patience: float
     ) -> dict[str, Any]:
-        """Verify a case and warm it up."""
+        """Call once, to see whether it fits."""
+        assert self.backend is not None
+        prepare = self._implementation(workload, phase, way)
+        return try_once(self.backend, prepare, Work(**work), patience)
+
+    def _implementation(self, workload: str, phase: str, way: str | None) -> "Prepare":
         assert self.backend is not None
         parts = self.workloads[workload].phases[phase]
         prepare = parts.implementation(self.backend.name, way)
         if prepare is None:
             raise CaseError("skipped", f"{workload} has no version for {self.backend.name}")
+        return prepare
+
+    def do_begin(
+        self, case: str, workload: str, phase: str, way: str | None, order: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Verify a case and warm it up."""
+        assert self.backend is not None
+        prepare = self._implementation(workload, phase, way)
         if self.canary is None:
             self.canary = plausibility.canary_product(self.backend)
         self.begun[case] = Measuring(self.backend, prepare, Order.from_dict(order), self.canary)

@@ -1,10 +1,11 @@
-"""What the table and the Markdown report say about CPU against GPU, before either lays it out."""
+"""What the table and the Markdown report say in sentences, and of CPU against GPU."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from bench import units
+from bench.comparing.batch_sentences import batch_sentences
 from bench.comparing.sentences import sentences, title
 from bench.comparing.speedup import Ratio, Speedup, speedups
 from bench.report import Request
@@ -23,7 +24,10 @@ RIGHT = frozenset({3, 4, 5, 6})
 
 @dataclass(frozen=True)
 class Comparison:
-    """CPU against GPU in one run; all of it is empty where one of them has no number."""
+    """CPU against GPU in one run, which is empty where one of them has no number.
+
+    The sentences are also about the sweeps over batches of either.
+    """
 
     sentences: Sequence[str] = ()
     sections: Sequence[Section] = ()
@@ -35,8 +39,9 @@ def comparison(run: Run, request: Request) -> Comparison:
     """Compare the cases that were asked for, and the whole networks among them."""
     asked = request.measurements(run)
     timed = [m for m in asked if m.status == "ok" and m.seconds]
+    swept = batch_sentences(sorted(asked, key=reading_order), run.limits)
     if len({m.device == "cpu" for m in timed}) < 2:
-        return Comparison()
+        return Comparison(swept)
     cases = sorted(timed, key=reading_order)
     sums = sorted(totals(asked), key=reading_order)
     of_cases, of_sums = speedups(cases), speedups(sums)
@@ -44,7 +49,7 @@ def comparison(run: Run, request: Request) -> Comparison:
     sections = [*_sections(of_cases, ""), *_sections(of_sums, "whole networks, ")]
     return Comparison(
         # Networks are what most readers came for.
-        sentences([*sums, *cases]),
+        [*sentences([*sums, *cases]), *swept],
         sorted(sections, key=lambda section: section.suite),
         _remarks(found, cases),
     )

@@ -1,7 +1,7 @@
 """What the figures share when they are drawn: style, colours and markers, axes, points."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -194,6 +194,16 @@ def value_axis(axis: Any, limits: tuple[float, float], label: Any = "{:,g}".form
         axis.axes.set_xscale("log")
         axis.axes.set_xlim(*limits)
     ticks(axis, round_ticks(*limits), label)
+
+
+def bare(write: Callable[[float], str]) -> Callable[[float], str]:
+    """Write round numbers without the zeros behind the point: `10 us`, not `10.0 us`."""
+
+    def label(value: float) -> str:
+        number, unit = write(value).split(" ", 1)
+        return f"{float(number):g} {unit}"
+
+    return label
 
 
 def ticks(axis: Any, values: Sequence[float], label: Any) -> None:

@@ -1,15 +1,19 @@
 """What the table and the Markdown report say about a run, before either lays it out."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import groupby
 from statistics import median
 
 from bench import units
+from bench.comparing.batches import is_swept
 from bench.report import Request
 from bench.results.networks import SUM_OF_LAYERS, totals, unsummed
 from bench.results.schema import Interval, Measurement, Run
+
+from . import _batch_rows
+from ._batch_rows import Limits
 
 COLUMNS = ("size", "backend", "time", "95% interval", "rate", "vs best", "error", "notes")
 RIGHT = frozenset({2, 3, 4, 5, 6})
@@ -38,6 +42,9 @@ class Section:
     title: str
     rows: Sequence[Sequence[str]]
     """The size stands in the first row of each group of the same work, then is empty."""
+    columns: Sequence[str] = COLUMNS
+    """The size and the backend first, notes last; those of a suite are the same."""
+    right: Set[int] = RIGHT
 
     @property
     def full_title(self) -> str:
@@ -95,18 +102,19 @@ def sections(run: Run, request: Request) -> list[Section]:
     Those of a suite are followed by the sums of whole networks.
     """
     asked = request.measurements(run)
-    cases = _sections([m for m in asked if m.status != "skipped"])
+    limits = {limit.key: limit for limit in run.limits}
+    cases = _sections([m for m in asked if m.status != "skipped"], limits)
     sums = [
         replace(
             section,
             title=f"whole networks, {section.title} (each layer as often as the network has it)",
         )
-        for section in _sections(totals(asked))
+        for section in _sections(totals(asked), {})
     ]
     return sorted([*cases, *sums], key=lambda section: section.suite)
 
 
-def _sections(shown: Sequence[Measurement]) -> list[Section]:
+def _sections(shown: Sequence[Measurement], limits: Limits) -> list[Section]:
     found = []
     for _, members in groupby(sorted(shown, key=reading_order), key=section_key):
         group = list(members)
@@ -115,7 +123,10 @@ def _sections(shown: Sequence[Measurement]) -> list[Section]:
         phase = "" if first.phase == "call" else f" {first.phase}"
         version = f" version {first.workload_version}" if first.workload_version != 1 else ""
         title = f"{first.workload}{phase}{version}, {first.dtype}"
-        found.append(Section(first.suite, first.workload, title, _rows(group)))
+        section = Section(first.suite, first.workload, title, _rows(group, limits))
+        if is_swept(first):
+            section = replace(section, columns=_batch_rows.COLUMNS, right=_batch_rows.RIGHT)
+        found.append(section)
     return found
 
 
@@ -144,24 +155,31 @@ def natural(text: str) -> list[tuple[int, int, str]]:
     ]
 
 
-def _rows(group: Sequence[Measurement]) -> list[list[str]]:
+def _rows(group: Sequence[Measurement], limits: Limits) -> list[list[str]]:
     rows = []
     for _, same in groupby(group, key=lambda m: m.work):
         works = list(same)
         times = [m.seconds for m in works if m.status == "ok" and m.seconds]
         for i, m in enumerate(works):
-            rows.append([m.size if i == 0 else "", m.place, *_numbers(m, times), _notes(m)])
+            numbers, notes = _numbers(m, times), _notes(m, limits)
+            rows.append([m.size if i == 0 else "", m.place, *numbers, notes])
     return rows
 
 
 def _numbers(m: Measurement, times: Sequence[Interval]) -> list[str]:
     """Return time, interval, rate, factor and error; a case that went wrong has no speed.
 
-    Its status stands in place of the interval, which is wide enough for the longest one.
+    Its status stands in place of the interval, which is wide enough for the longest one. A batch of
+    a sweep has throughput, interval, time, peak memory, factor and error.
     """
     error = "-" if m.relative_error is None else f"{m.relative_error:.1e}"
     if m.status != "ok" or m.seconds is None:
-        return ["-", status(m.status) if m.status != "ok" else "-", "-", "-", error]
+        how = status(m.status) if m.status != "ok" else "-"
+        if _batch_rows.is_end(m):
+            how = _batch_rows.END
+        return ["-", how, *["-"] * (3 if is_swept(m) else 2), error]
+    if is_swept(m):
+        return [*_batch_rows.numbers(m), _factor(m.seconds, times), error]
     time = m.seconds.median
     interval = units.seconds_interval(m.seconds.low, m.seconds.high)
     if m.seconds.low is None and len(m.blocks) == 1:
@@ -192,10 +210,11 @@ def _overlap(one: Interval, other: Interval) -> bool:
     return one.low <= other.high and other.low <= one.high
 
 
-def _notes(m: Measurement) -> str:
+def _notes(m: Measurement, limits: Limits) -> str:
     verified = [f"verified: {m.verified}"] if m.verified not in (None, "full") else []
     flags = [m.reason or flag if flag == SUM_OF_LAYERS else flag for flag in m.flags]
-    return ", ".join([*verified, *flags, *_first_call(m)])
+    batch = _batch_rows.notes(m, limits) if is_swept(m) else []
+    return ", ".join([*batch, *verified, *flags, *_first_call(m)])
 
 
 def _first_call(m: Measurement) -> list[str]:
@@ -214,12 +233,15 @@ def status(name: str) -> str:
 
 
 def unmeasured(run: Run, request: Request) -> list[Unmeasured]:
-    """Return what has no number: faults case by case, skipped cases by their common reason."""
+    """Return what has no number: faults case by case, skipped cases by their common reason.
+
+    Where memory ends a sweep over batches, the rows of its table say so.
+    """
     asked = request.measurements(run)
     found = [
         Unmeasured(_name(m), status(m.status), m.reason or "no reason recorded", ())
         for m in sorted(asked, key=reading_order)
-        if m.status not in ("ok", "skipped")
+        if m.status not in ("ok", "skipped") and not _batch_rows.is_end(m)
     ]
     tried = {m.backend for m in asked if m.status != "skipped"}
 

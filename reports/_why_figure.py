@@ -1,7 +1,7 @@
 """Draws why one device wins: times above what limits them, and beside them a roofline."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from bench import units
@@ -140,7 +140,7 @@ def _times(axes: "Axes", panel: WhyPanel, looks: Mapping[str, Look]) -> None:
     floors = [Point(x, y, None, None) for ribbon in panel.ribbons for x, y in ribbon.floor]
     limits = _panels.limits([*floors, *(p for line in panel.times for p in line.points)])
     axes.set_ylabel("time of a call")
-    _drawing.value_axis(axes.yaxis, limits, _bare(units.seconds))
+    _drawing.value_axis(axes.yaxis, limits, _drawing.bare(units.seconds))
     axes.tick_params(axis="x", labelbottom=False, length=0)
 
 
@@ -218,14 +218,4 @@ def _roofline(axes: "Axes", panel: WhyPanel, looks: Mapping[str, Look]) -> None:
     axes.legend(handles=roofs, loc="upper left", fontsize=8, frameon=False, borderpad=0)
     axes.set_xlabel("FLOPs per byte moved")
     _drawing.value_axis(axes.xaxis, (low, high))
-    _drawing.value_axis(axes.yaxis, limits, _bare(lambda value: units.rate(value, "FLOP")))
-
-
-def _bare(write: Callable[[float], str]) -> Callable[[float], str]:
-    """Write round numbers without the zeros behind the point: `10 us`, not `10.0 us`."""
-
-    def label(value: float) -> str:
-        number, unit = write(value).split(" ", 1)
-        return f"{float(number):g} {unit}"
-
-    return label
+    _drawing.value_axis(axes.yaxis, limits, _drawing.bare(lambda value: units.rate(value, "FLOP")))

@@ -1,7 +1,10 @@
-"""One record per case and metric as JSON, for other programs."""
+"""One record per case and metric as JSON, and where sweeps end, for other programs."""
 
 import json
 from collections.abc import Sequence
+from typing import Any
+
+import msgspec
 
 from bench.report import Report, Request
 from bench.results.networks import totals
@@ -18,9 +21,24 @@ def asked(runs: Sequence[Run], request: Request) -> list[Run]:
 
 
 def render(runs: Sequence[Run], request: Request) -> str:
-    """Return `{"schema": 1, "records": [...]}`, a record on each line, keys in a fixed order."""
+    """Return `{"schema": 1, "records": [...], "limits": [...]}`, keys in a fixed order.
+
+    Each record and each limit of a sweep over batches has a line of its own.
+    """
     records = ",\n".join(_json(record) for record in long_records(asked(runs, request)))
-    return f'{{"schema": {SCHEMA}, "records": [\n{records}\n]}}\n'
+    limits = ",".join(f"\n{_json(limit)}" for run in runs for limit in _limits(run, request))
+    limits += "\n" if limits else ""
+    return f'{{"schema": {SCHEMA}, "records": [\n{records}\n], "limits": [{limits}]}}\n'
+
+
+def _limits(run: Run, request: Request) -> list[dict[str, Any]]:
+    """Return where the sweeps of the cases that were asked for end."""
+    sweeps = {(m.suite, m.sweep) for m in request.measurements(run)}
+    return [
+        {"run_id": run.header.id, "label": run.header.label, **msgspec.structs.asdict(limit)}
+        for limit in run.limits
+        if limit.key in sweeps
+    ]
 
 
 def _json(record: object) -> str:
@@ -30,6 +48,6 @@ def _json(record: object) -> str:
 
 REPORT = Report(
     name="json",
-    summary="one record per case and metric in SI units, for other programs",
+    summary="one record per case and metric in SI units, and where sweeps end, for programs",
     render=render,
 )

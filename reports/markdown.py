@@ -8,7 +8,7 @@ from bench.results.schema import Run
 from bench.text import plain
 
 from . import _comparison, _summary
-from ._summary import COLUMNS, RIGHT, Section
+from ._summary import Section
 
 _SPECIAL = str.maketrans(
     {
@@ -55,7 +55,7 @@ def _run(run: Run, request: Request) -> str:
     sections = _summary.sections(run, request)
     for section in sections:
         parts.append(f"### {escape(section.full_title)}\n")
-        parts.append(_table(COLUMNS, section, RIGHT))
+        parts.append(_table(section.columns, section, section.right))
     if not sections:
         parts.append("No case has a number.\n" if run.measurements else "The run has no cases.\n")
     for section in compared.sections:

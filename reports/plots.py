@@ -16,6 +16,8 @@ from bench.results.schema import Run
 from bench.text import display_width, fold, plain
 
 from . import (
+    _batch_figure,
+    _batch_panels,
     _drawing,
     _panels,
     _rate_figure,
@@ -73,6 +75,13 @@ FIGURES: Final = {
         needs=f"cases measured on a CPU and on a GPU {_NAMED}",
         panels=partial(_speedup_panels.panels, named=True),
         draw=_speedup_figure.named,
+    ),
+    "batch": Figure(
+        shows="throughput, time and peak memory against the batch, and what still fits",
+        needs="cases of the suite batch-sweep with a number",
+        panels=_batch_panels.panels,
+        draw=_batch_figure.draw,
+        missing=_batch_panels.missing,
     ),
     "why": Figure(
         shows="why one device wins: the time of a call above what limits it, and a roofline",

@@ -9,7 +9,7 @@ from bench.results.schema import FAULTS, Run
 from bench.text import align, display_width, fold, plain
 
 from . import _comparison, _summary
-from ._summary import COLUMNS, FASTEST, RIGHT, Section
+from ._summary import FASTEST, Section
 
 _COLORS = {FASTEST: "green"} | {_summary.status(fault): "red" for fault in FAULTS}
 
@@ -68,9 +68,10 @@ def _titled(title: str, table: str, request: Request) -> str:
 
 def _cases(sections: Sequence[Section], request: Request) -> str:
     """Lay out one suite; sizes get lines of their own where a column would not leave room."""
+    columns, right = sections[0].columns, sections[0].right
     wide = _headed(sections, [section.rows for section in sections])
-    if request.width is None or _fits(COLUMNS, wide, request.width):
-        return _align(COLUMNS, wide, RIGHT, request)
+    if request.width is None or _fits(columns, wide, request.width):
+        return _align(columns, wide, right, request)
     narrow = []
     for section in sections:
         rows: list[Sequence[str]] = []
@@ -78,7 +79,7 @@ def _cases(sections: Sequence[Section], request: Request) -> str:
             rows += [[size]] if size else []
             rows.append([f"  {backend}", *rest])
         narrow.append(rows)
-    return _align(COLUMNS[1:], _headed(sections, narrow), {i - 1 for i in RIGHT}, request)
+    return _align(columns[1:], _headed(sections, narrow), {i - 1 for i in right}, request)
 
 
 def _speedups(sections: Sequence[Section], request: Request) -> str:

@@ -1,8 +1,19 @@
 """Synthetic runs for the tests, built from the types of the run file."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from bench.results.schema import Block, EndLine, Interval, Layers, Measurement, Run, RunLine, Status
+from bench.results.schema import (
+    Block,
+    EndLine,
+    Interval,
+    Layers,
+    LimitLine,
+    Measurement,
+    Run,
+    RunLine,
+    Status,
+)
 
 MACHINE: dict[str, Any] = {
     "cpu": {"model": "AMD EPYC 7763 64-Core Processor"},
@@ -130,6 +141,7 @@ def run(
     machine: dict[str, Any] | None = None,
     remarks: list[str] | None = None,
     interrupted: str | None = None,
+    limits: Sequence[LimitLine] = (),
 ) -> Run:
     """Return a run of `measurements` that ended well, unless `interrupted` says otherwise."""
     counts: dict[str, int] = {}
@@ -147,6 +159,7 @@ def run(
             machine=MACHINE if machine is None else machine,
         ),
         list(measurements),
+        limits=list(limits),
         end=EndLine(finished="2026-11-20T14:55:00Z", counts=counts, interrupted=interrupted),
         remarks=remarks,
     )
@@ -307,6 +320,86 @@ def gpu_run(*more: Measurement, spread: float | None = 0.02, **fields: Any) -> R
         for backend in ("numpy", "torch-cpu", "cupy", "torch-cuda")
     ]
     return run(*sweep, *more, **{"machine": GPU_MACHINE, **fields})
+
+
+BATCHES = [2**power for power in range(13)]
+
+
+def batch_sweep(
+    workload: str = "lenet5",
+    backend: str = "torch-cpu",
+    *,
+    launch: float = 1e-3,
+    sample: float = 1e-4,
+    batches: Sequence[int] = BATCHES,
+    phase: str = "training_step",
+    name: str | None = "mnist",
+    failing: int | None = None,
+    sample_bytes: int | None = 2**20,
+    spread: float | None = 0.02,
+    **fields: Any,
+) -> list[Measurement]:
+    """Return the cases of a sweep whose call takes `launch + batch * sample` seconds.
+
+    From the batch `failing` on memory is too small. A GPU also copies each sample in and out.
+    """
+    found = []
+    for batch in batches:
+        case: dict[str, Any] = {"suite": "batch-sweep", "name": name, "phase": phase, **fields}
+        case |= {"sizes": {"batch": batch}, "spread": spread}
+        if backend in ("cupy", "torch-cuda"):
+            case["device"] = "gpu"
+        if failing is not None and batch >= failing:
+            end: dict[str, Any] = {"status": "out_of_memory", "reason": "needs 99 GiB"}
+            if batch > failing:
+                end = {"status": "skipped", "reason": f"memory ended at batch {failing}"}
+            found.append(measurement(workload, backend, None, **{**case, **end}))
+            continue
+        seconds = launch + batch * sample
+        if "device" in case:
+            moved = interval(seconds * 1.1 + launch + batch * 5e-7, spread)
+            case.setdefault("end_to_end_seconds", moved)
+        if sample_bytes is not None:
+            case["peak_bytes"] = 2**27 + batch * sample_bytes
+        found.append(measurement(workload, backend, seconds, **case))
+    return found
+
+
+def limit(
+    place: str = "torch-cpu",
+    *,
+    largest: int | None = 4113,
+    failing: int | None = 4114,
+    work: str = "lenet5/mnist/training_step",
+    reason: str = "needs 99 GiB, 64 GiB are free",
+) -> LimitLine:
+    """Return where the sweep of `batch_sweep` at a place ends."""
+    sweep = f"{work}/float32/{place}"
+    return LimitLine(
+        suite="batch-sweep",
+        sweep=sweep,
+        largest_batch=largest,
+        failing_batch=failing,
+        reason=reason,
+    )
+
+
+def batch_run(spread: float | None = 0.02, **fields: Any) -> Run:
+    """Return training steps of a network on two CPU backends and a GPU, which memory ends."""
+    return run(
+        *batch_sweep(backend="numpy", launch=2e-4, sample=4e-4, failing=1024, spread=spread),
+        *batch_sweep(backend="torch-cpu", launch=6e-4, sample=8e-5, spread=spread),
+        *batch_sweep(backend="torch-cuda", launch=3e-3, sample=1e-6, failing=4096, spread=spread),
+        **{
+            "machine": GPU_MACHINE,
+            "limits": [
+                limit("numpy", largest=777, failing=778),
+                limit("torch-cpu", largest=4096, failing=None, reason="a call takes 0.3 s"),
+                limit("torch-cuda", largest=2100, failing=2101),
+            ],
+            **fields,
+        },
+    )
 
 
 def hostile_run() -> Run:

@@ -89,7 +89,8 @@ def test_list_says_what_there_is_and_what_is_missing() -> None:
     found = json.loads(done.stdout)
     assert done.returncode == 0
     names = [suite["name"] for suite in found["suites"]]
-    assert names == ["convolution", "layers", "matmul", "passes", "transfer"]
+    suites = "batch-sweep convolution latency layers matmul passes transfer"
+    assert names == suites.split()
     assert all(suite["question"].endswith("?") for suite in found["suites"])
     includes = {workload["name"]: workload["includes"] for workload in found["workloads"]}
     assert set(includes["conv2d"]) == {"numpy", "cupy", "torch"}

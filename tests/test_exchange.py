@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from bench.measuring.exchange import ALIGNMENT, HostArray, read_arrays, write_arrays
+from bench.measuring.exchange import ALIGNMENT, HostArray, extend, read_arrays, write_arrays
 from tests.fakes import numpy_backend, torch_backend
 
 DTYPES = ["float64", "float32", "float16", "int64", "int32", "uint8"]
@@ -77,3 +77,12 @@ def test_a_mapped_array_cannot_be_changed_and_a_copy_on_the_device_can(tmp_path:
     for backend in (numpy_backend(), torch_backend()):
         backend.to_device(read)[0] = 5.0
     assert np.frombuffer(read_arrays(path)[0].data).tolist() == [1.0, 1.0, 1.0]
+
+
+@given(ARRAYS.filter(lambda array: array.ndim and array.size), st.integers(1, 20))
+@settings(deadline=None)
+def test_extended_arrays_hold_the_same_rows_over_and_over(array: Any, rows: int) -> None:
+    extended = extend(host(array), rows)
+    got = np.frombuffer(extended.data, extended.dtype).reshape(extended.shape)
+    assert got.shape == (rows, *array.shape[1:])
+    assert all((got[i] == array[i % len(array)]).all() for i in range(rows))

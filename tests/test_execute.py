@@ -84,6 +84,7 @@ class ScriptedWorker:
             "calls_per_sample": 8,
             "warmup_calls": 3,
             "first_call_seconds": 1e-3,
+            "effective_batch": None,
             "peak_bytes": 100,
             "unknown": {},
         }

@@ -63,7 +63,7 @@ def test_one_figure_can_be_asked_for_by_name() -> None:
 def test_a_mistyped_figure_gets_a_suggestion_and_the_list() -> None:
     with pytest.raises(RequestError, match=r"rte: no such figure; did you mean rate\? there are:"):
         files(realistic_run(), figure="rte")
-    listed = "zzz: no such figure; there are: rate, rate-named, speedup, speedup-named, why"
+    listed = "zzz: no such figure; there are: rate, rate-named, speedup, speedup-named, batch, why"
     with pytest.raises(RequestError, match=listed):
         files(realistic_run(), figure="zzz")
     with pytest.raises(RequestError, match=r"did you mean speedup\?"):
@@ -192,6 +192,11 @@ def test_batch_sizes_of_one_network_become_a_line() -> None:
     assert axes.get_title(loc="left") == "batch-sweep: resnet50 forward, float32"
     assert axes.get_xlabel() == "batch size"
     assert not panels("rate-named", run(*sweep))
+    # Two are a line where they are what the suite is about.
+    assert panels("rate", run(*sweep[:2]))
+    for case in sweep:
+        case.suite = "layers"
+    assert panels("rate", run(*sweep))
     assert not panels("rate", run(*sweep[:2]))
 
 

@@ -15,11 +15,14 @@ from bench.report import Request
 from bench.results.schema import FAULTS, Measurement, Run
 from tests.runs import (
     HOSTILE,
+    batch_run,
+    batch_sweep,
     gpu_matmul,
     gpu_run,
     hostile_run,
     interval,
     layer,
+    limit,
     matmul,
     measurement,
     network_run,
@@ -317,6 +320,7 @@ def test_csv_has_one_line_per_case_and_metric() -> None:
         f"{case},end_to_end_seconds,s,0.00022000000000000003,0.00021560000000000004,0.000224"
         "40000000000003",
         f"{case},first_call_seconds,s,0.002,,",
+        f"{case},samples_per_second,samples/s,40000.0,39215.6862745098,40816.32653061225",
         f"{case},bytes_per_second,B/s,256901120000.0,251863843137.25488,262144000000.0",
         f"{case},relative_error,1,3.1e-07,,",
         "",
@@ -341,9 +345,9 @@ def test_json_has_the_records_in_a_fixed_order_of_keys() -> None:
         ' "batch": null, "phase": "call", "dtype": "float32", "backend": "cupy",'
         ' "variant": null, "threads": 2, "device": "cpu", "status": "skipped",'
         ' "reason": "not installed: pip install cupy-cuda12x", "metric": null, "unit": null,'
-        ' "value": null, "low": null, "high": null}\n]}\n'
+        ' "value": null, "low": null, "high": null}\n], "limits": []}\n'
     )
-    assert json.loads(shown("json", run())) == {"schema": 1, "records": []}
+    assert json.loads(shown("json", run())) == {"schema": 1, "records": [], "limits": []}
 
 
 def test_json_keeps_every_text_exactly() -> None:
@@ -711,3 +715,97 @@ def test_what_a_time_includes_is_said_beneath_the_table() -> None:
     many = [measurement(f"w{i}", includes="something") for i in range(7)]
     (remark,) = _summary.remarks(run(*many), Request(), [])
     assert "bench list" in remark
+
+
+def test_a_sweep_over_batches_has_throughput_and_memory_in_its_table() -> None:
+    text = shown("table", batch_run(), only=["*batch=512/*", "*batch=1024/*"])
+    assert (
+        text.partition("suite ")[2].partition("\nCPU against")[0]
+        == """\
+batch-sweep: lenet5 training_step, float32
+size              backend     samples/s      95% interval     time    memory  vs best    error  notes
+----------------  ----------  ---------  ----------------  -------  --------  -------  -------  ------------------------
+mnist,batch=512   numpy          2.50 k    [2.45, 2.55] k   205 ms   640 MiB      58x  3.1e-07  first call 2.05 s
+                  torch-cpu      12.3 k    [12.1, 12.6] k  41.6 ms   640 MiB      12x  3.1e-07
+                  torch-cuda      146 k      [143, 149] k  3.51 ms   640 MiB  fastest  3.1e-07
+mnist,batch=1024  numpy               -  memory ends here        -         -        -        -  largest usable batch 777
+                  torch-cpu      12.4 k    [12.2, 12.7] k  82.5 ms  1.12 GiB      21x  3.1e-07
+                  torch-cuda      254 k      [249, 260] k  4.02 ms  1.12 GiB  fastest  3.1e-07
+"""  # noqa: E501
+    )
+
+
+@pytest.mark.parametrize("name", ["table", "markdown"])
+def test_the_end_of_memory_is_an_end_and_no_fault(name: str) -> None:
+    text = shown(name, batch_run(), color=name == "table")
+    assert text.count("memory ends here") == 2
+    assert "out of memory" not in text
+    assert "\x1b[31m" not in text
+    assert "- numpy: skipped (2 cases): memory ended at batch 1024" in text
+    # Elsewhere it is one.
+    fault = measurement(seconds=None, status="out_of_memory", reason="needs 99 GiB")
+    assert "out of memory: needs 99 GiB" in shown(name, run(fault))
+
+
+def test_an_end_without_a_limit_says_what_the_memory_said() -> None:
+    cases = batch_sweep(batches=(1, 2), failing=2)
+    assert "memory ends here" in shown("table", run(*cases))
+    assert "needs 99 GiB" in shown("table", run(*cases))
+    wide = [limit(largest=1, failing=3)]
+    assert "largest usable batch 1 (3 does not fit)" in shown("table", run(*cases, limits=wide))
+    none = batch_sweep(batches=(1, 2), failing=1)
+    limits = [limit(largest=None, failing=1)]
+    assert "no batch fits" in shown("table", run(*none, limits=limits))
+
+
+def test_a_batch_that_is_not_what_its_label_says_is_told() -> None:
+    cases = [*batch_sweep(batches=(16,), effective_batch=2), *batch_sweep(batches=(2,))]
+    text = shown("table", run(*cases))
+    assert text.count("computed batch") == text.count("computed batch 2\n") == 1
+
+
+def test_at_80_columns_no_throughput_is_lost() -> None:
+    wide, narrow = shown("table", batch_run()), shown("table", batch_run(), width=80)
+    assert max(map(len, narrow.split("\n"))) <= 80
+    numbers = [re.findall(r"\[[\d., ]+\]", re.sub(r"\n *", " ", t)) for t in (wide, narrow)]
+    assert sorted(numbers[0]) == sorted(numbers[1])
+    assert len(numbers[0]) > 30
+
+
+def test_markdown_has_the_columns_of_the_suite_and_those_of_the_others() -> None:
+    text = shown("markdown", run(matmul(64, "numpy", 1.0), *batch_sweep(batches=(1, 8))))
+    headers = [line for line in text.split("\n") if line.startswith("| size")]
+    assert headers == [
+        "| size | backend | samples/s | 95% interval | time | memory | vs best | error | notes |",
+        "| size | backend | time | 95% interval | rate | vs best | error | notes |",
+    ]
+    assert {line.count("|") for line in text.split("\n") if line.startswith("|")} == {9, 10}
+
+
+def test_json_says_where_the_sweeps_that_were_asked_for_end() -> None:
+    found = json.loads(shown("json", batch_run(), only=["*/torch-c*"]))["limits"]
+    assert found == [
+        {
+            "run_id": "run-build box",
+            "label": "build box",
+            "suite": "batch-sweep",
+            "sweep": f"lenet5/mnist/training_step/float32/{place}",
+            "largest_batch": largest,
+            "failing_batch": failing,
+            "reason": reason,
+        }
+        for place, largest, failing, reason in (
+            ("torch-cpu", 4096, None, "a call takes 0.3 s"),
+            ("torch-cuda", 2100, 2101, "needs 99 GiB, 64 GiB are free"),
+        )
+    ]
+
+
+@pytest.mark.parametrize("name", ["table", "markdown", "json"])
+def test_hostile_names_stay_text_in_a_sweep_over_batches(name: str) -> None:
+    hostile: dict[str, Any] = {"workload": HOSTILE, "variant": HOSTILE, "name": HOSTILE}
+    cases = [*batch_sweep(failing=8, **hostile), *batch_sweep(backend=HOSTILE, phase=HOSTILE)]
+    text = shown(name, run(*cases, limits=[limit(HOSTILE, work=HOSTILE, reason=HOSTILE)]))
+    assert {unicodedata.category(c)[0] for c in text.replace("\n", "")}.isdisjoint("C")
+    if name == "markdown":
+        assert "<" not in text

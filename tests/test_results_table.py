@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from bench.results.table import LONG_COLUMNS, UNITS, long_records, table
-from tests.runs import gpu_run, matmul, measurement, run, small_run
+from tests.runs import batch_sweep, gpu_run, matmul, measurement, run, small_run
 
 
 def test_every_case_has_a_record_whether_it_has_a_number_or_not() -> None:
@@ -43,7 +43,7 @@ def test_the_table_for_pandas_has_one_row_per_case_and_proper_types() -> None:
     integers = {name for name, kind in kinds.items() if kind == "Int64"}
     assert integers == {
         *("workload_version", "dim_batch", "dim_channels", "dim_n", "batch", "threads", "flops"),
-        *("bytes_moved", "peak_bytes", "blocks", "samples"),
+        *("bytes_moved", "effective_batch", "peak_bytes", "blocks", "samples"),
     }
     seconds = {name for name, kind in kinds.items() if kind == "Float64" and "seconds" in name}
     assert {"seconds", "seconds_low", "seconds_high", "seconds_min", "host_seconds"} <= seconds
@@ -95,3 +95,17 @@ def test_a_speedup_is_over_a_cpu_of_the_same_run() -> None:
     gpus.measurements = [m for m in gpus.measurements if m.device != "cpu"]
     assert table([cpus, gpus])["speedup"].isna().all()
     assert table([gpu_run()])["speedup"].notna().sum() == len(gpus.measurements)
+
+
+def test_throughput_has_the_interval_of_the_time_turned_round() -> None:
+    (case,) = batch_sweep(batches=(8,), launch=0.0, sample=1e-3, spread=0.2, effective_batch=8)
+    found = {r["metric"]: r for r in long_records([run(case)])}
+    rate = found["samples_per_second"]
+    numbers = [rate["value"], rate["low"], rate["high"]]
+    assert numbers == pytest.approx([1000, 1000 / 1.2, 1000 / 0.8])
+    assert (rate["unit"], found["effective_batch"]["value"]) == ("samples/s", 8)
+    row = table([run(case)]).iloc[0]
+    columns = ["samples_per_second", "samples_per_second_low", "samples_per_second_high"]
+    assert row[columns].tolist() == pytest.approx(numbers)
+    assert row["effective_batch"] == 8
+    assert table([run(matmul(64, "numpy", 1.0))])[columns].isna().all(axis=None)

@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.units import duration, rate, seconds, seconds_interval, significant, size
+from bench.units import (
+    count,
+    count_interval,
+    duration,
+    grouped,
+    rate,
+    seconds,
+    seconds_interval,
+    significant,
+    size,
+)
 
 
 @pytest.mark.parametrize(
@@ -111,3 +121,16 @@ def test_a_waiting_time_is_written_for_somebody_who_waits(value: float, text: st
 @given(st.floats(0, 1e6))
 def test_a_waiting_time_says_at_most_59_minutes_and_seconds(value: float) -> None:
     assert all(int(part) < 60 for part in re.findall(r"(\d+) (?:s|min)\b", duration(value)))
+
+
+def test_a_count_has_a_prefix_or_its_thousands_apart() -> None:
+    written = [(count(v), grouped(v)) for v in (0.5, 12.34, 999.6, 12345.0, 1.5e6)]
+    assert written == [
+        ("0.500", "0.500"),
+        ("12.3", "12.3"),
+        ("1.00 k", "1,000"),
+        ("12.3 k", "12,300"),
+        ("1.50 M", "1,500,000"),
+    ]
+    assert count_interval(980, 1020) == "[0.980, 1.02] k"
+    assert count_interval(3, 5) == "[3.00, 5.00]"

@@ -9,7 +9,7 @@ import click
 
 from bench.backends import backends
 from bench.cli import color_of
-from bench.results.schema import BlockLine, OutcomeLine
+from bench.results.schema import BlockLine, LimitLine, OutcomeLine
 from bench.running.execute import BlockStarted, Event, Note, Working
 from bench.text import plain
 from bench.units import duration, seconds
@@ -57,6 +57,9 @@ def _lines(session: "Session", event: Event, verbose: bool) -> list[str]:
             return [plain(text)]
         case BlockStarted(block, blocks):
             return [f"block {block + 1}" + (f" of {blocks}" if blocks else "")]
+        case LimitLine():
+            fits = f"{event.largest_batch:,}" if event.largest_batch else "none"
+            return [plain(f"  {event.sweep}: largest batch {fits}: {event.reason}")]
         case OutcomeLine():
             return [plain(f"  {event.case}: {event.status}: {event.reason}")]
         case BlockLine():

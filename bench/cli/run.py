@@ -329,9 +329,7 @@ def _measure(
     if interrupted:
         click.echo(f"interrupted; go on with: bench run --resume {writer.path}", err=True)
         return INTERRUPTED
-    from bench.results.schema import FAULTS
-
-    return FAULTY if any(m.status in FAULTS for m in run.measurements) else 0
+    return FAULTY if run.faults() else 0
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 
+from bench.comparing.batches import is_swept
 from bench.comparing.crossover import Crossover, crossover
 from bench.comparing.speedup import Ratio, Speedup, geometric_mean, speedups
 from bench.comparing.sweeps import size_name, sweeps
@@ -50,8 +51,13 @@ def _family(gpu: Measurement) -> Hashable:
 def _of_family(family: Sequence[Speedup]) -> list[tuple[str, str]]:
     """Return sentences, each after the name of the network or layer that it is about."""
     found = sweeps([pair.gpu for pair in family])
-    # Each layer may have a sweep over batches: too many sentences, unless there is only one.
-    told = {s.name: s.dimension for s in found if not s.name or len(found) == 1}
+    # Each layer may have a sweep over batches: too many sentences, unless there is only one, or
+    # batches are what the suite is about.
+    told = {
+        s.name: s.dimension
+        for s in found
+        if not s.name or len(found) == 1 or is_swept(s.measurements[0])
+    }
     parts: dict[str | None, list[Speedup]] = {}
     for pair in family:
         name = size_name(pair.gpu)

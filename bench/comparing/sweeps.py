@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from bench.comparing.batches import is_swept
 from bench.results.schema import Measurement
 
 _SHORTEST: Final = 2
 _SHORTEST_NAMED: Final = 3
-"""Batches from which a named size becomes a sweep; two are better seen as two points."""
+"""Batches from which a named size becomes a sweep; two are better seen as two points, but for the
+suite that is about batches."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ def sweeps(measurements: Sequence[Measurement]) -> list[Sweep]:
         # An axis begins above 0; it also stands for a dimension that a case lacks.
         if len(varying) != 1 or min(values[varying[0]]) < 1:
             continue
-        if len(values[varying[0]]) >= (_SHORTEST_NAMED if name else _SHORTEST):
+        alone = not name or is_swept(cases[0])
+        if len(values[varying[0]]) >= (_SHORTEST if alone else _SHORTEST_NAMED):
             found.append(Sweep(name, varying[0], cases))
     return found

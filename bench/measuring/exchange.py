@@ -63,5 +63,15 @@ def read_arrays(path: Path) -> list[HostArray]:
     return arrays
 
 
+def extend(array: HostArray, rows: int) -> HostArray:
+    """Return the first `rows` rows of `array` over and over, along its first axis."""
+    first, *others = array.shape
+    if rows == first:
+        return array
+    data = memoryview(array.data).cast("B")
+    length = len(data) // first * rows
+    return HostArray((rows, *others), array.dtype, (bytes(data) * -(-rows // first))[:length])
+
+
 def _aligned(length: int) -> int:
     return -(-length // ALIGNMENT) * ALIGNMENT

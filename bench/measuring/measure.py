@@ -14,7 +14,6 @@ from typing import Any, Final
 from bench.backends.base import Backend, DeviceState, Unknown
 from bench.errors import CaseError
 from bench.measuring.energy import joules_per_call
-from bench.measuring.exchange import read_arrays
 from bench.measuring.interference import Counters, disturbances
 from bench.measuring.memory import PeakMemory, release
 from bench.measuring.sampling import (
@@ -32,7 +31,8 @@ from bench.measuring.sampling import (
     warm_up,
 )
 from bench.measuring.verification import Reference, relative_error, require_right
-from bench.workload import Call, Dims, Prepare
+from bench.measuring.work import Work
+from bench.workload import Call, Prepare
 
 WAKE_SECONDS: Final = 0.01
 CANARY_CALLS: Final = 3
@@ -44,13 +44,10 @@ FLUSHED_BYTES: Final = 256 * 2**20
 """More than twice the last cache of a GPU, and than the share of one CPU core."""
 
 
-@dataclass(frozen=True)
-class Order:
+@dataclass(frozen=True, kw_only=True)
+class Order(Work):
     """What the parent asks for: a case, where its inputs lie, and how long it may take."""
 
-    dims: Dims
-    dtype: str
-    inputs: str
     decoy: str
     reference: Reference
     budget: Budget
@@ -106,7 +103,7 @@ class Measuring:
         self.canary = Stopwatch(backend, canary, clock)
         backend.use(order.dtype)
         self.first = _first_call(backend, prepare, order, clock)
-        self.host_inputs = read_arrays(Path(order.inputs))
+        self.host_inputs = order.read(order.inputs)
         for array in self.host_inputs:
             # Mapped pages count as the process's memory: touched now, they are no part of the peak.
             bytes(memoryview(array.data)[:: mmap.PAGESIZE])
@@ -121,6 +118,7 @@ class Measuring:
         self.timed: list[float] = []
         self.since: Sight | None = None
         self.error = self._verify()
+        self.effective_batch = order.require_batch(call, self.stopwatch.output)
         if once >= HUGE_CALL_SECONDS and order.calls_per_sample in (None, 1):
             # The first call of the process was the warm-up, and the verified one is a sample. The
             # first one alone does not tell: it may have taken so long to load or to compile.
@@ -138,6 +136,7 @@ class Measuring:
             "calls_per_sample": self.calls,
             "warmup_calls": self.warmup_calls,
             "first_call_seconds": self.first,
+            "effective_batch": self.effective_batch,
             "peak_bytes": self.peak.bytes,
             "unknown": {} if self.peak.unknown is None else {"peak_bytes": self.peak.unknown},
         }
@@ -235,11 +234,12 @@ class Measuring:
                 return
 
     def _verify(self) -> float:
+        order = self.order
         checked = getattr(self.stopwatch.call, "checked", None)
         output = checked() if checked else self.stopwatch.output
-        error = relative_error(self.backend, output, self.order.reference)
-        limit = self.order.reference.limit(self.order.dtype, self.order.error_factor)
-        require_right(error, self.order.dtype, limit)
+        error = relative_error(self.backend, output, order.reference, order.repeats)
+        limit = order.reference.limit(order.dtype, order.error_factor)
+        require_right(error, order.dtype, limit)
         return error
 
     def _look(self) -> Sight:
@@ -306,7 +306,7 @@ def _collector_off() -> Iterator[None]:
 
 def _first_call(backend: Backend, prepare: Prepare, order: Order, clock: Clock) -> float:
     """Time the first call of this process, on other inputs: a stale result is then a wrong one."""
-    decoys = [backend.to_device(array) for array in read_arrays(Path(order.decoy))]
+    decoys = [backend.to_device(array) for array in order.read(order.decoy)]
     call = prepare(backend.namespace, order.dims, *decoys)
     stopwatch = Stopwatch(backend, call, clock)
     seconds = stopwatch.sample(1)
@@ -342,7 +342,9 @@ def failure(backend: Backend | None, error: BaseException) -> CaseError:
     if isinstance(error, CaseError):
         return error
     if isinstance(error, MemoryError) or (backend and backend.is_out_of_memory(error)):
-        return CaseError("out_of_memory", str(error).strip().split("\n")[0] or "memory ran out")
+        said = str(error).strip().split("\n")[0]
+        # PyTorch's CPU allocator says first where in its source it has failed.
+        return CaseError("out_of_memory", said.partition("err == 0. ")[2] or said or "no room")
     at = error.__traceback__
     while at is not None and at.tb_next is not None:
         at = at.tb_next

@@ -65,8 +65,11 @@ class Reference:
         return min(LARGEST_LIMIT, max(LIMITS[dtype] * factor, self.own_error * times))
 
 
-def relative_error(backend: Backend, output: Any, reference: Reference) -> float:
+def relative_error(backend: Backend, output: Any, reference: Reference, repeats: int = 1) -> float:
     """Return the relative error of `output`; NaN if it holds one.
+
+    Where the inputs are the same samples `repeats` times, so is an output with a row for each
+    sample; what is a mean over the batch is the same as for one of them.
 
     Raises:
         CaseError: The output is not of the expected number or shape.
@@ -79,8 +82,14 @@ def relative_error(backend: Backend, output: Any, reference: Reference) -> float
         shape[reference.axis] = vectors.shape[-2]
         _require_shape(outputs[:1], [tuple(shape)])
         return _projected_error(backend, outputs[0], vectors, expected, reference.axis)
-    _require_shape(outputs, [tuple(array.shape) for array in arrays])
-    sums = [_squares(backend, *pair) for pair in zip(outputs, arrays, strict=True)]
+    expected_shapes = [tuple(array.shape) for array in arrays]
+    times = [1] * len(arrays)
+    for i, (result, whole) in enumerate(zip(outputs, expected_shapes, strict=False)):
+        if tuple(result.shape) != whole and whole:
+            times[i] = repeats
+            expected_shapes[i] = (repeats * whole[0], *whole[1:])
+    _require_shape(outputs, expected_shapes)
+    sums = [_squares(backend, *each) for each in zip(outputs, arrays, times, strict=True)]
     if reference.own_error is not None:
         parts = [part for part in (sums[: reference.apart], sums[reference.apart :]) if part]
         sums = [
@@ -115,17 +124,19 @@ def _row_slices(shape: Sequence[int]) -> list[slice]:
     return [slice(start, start + step) for start in range(0, shape[0], step)]
 
 
-def _squares(backend: Backend, output: Any, expected: Any) -> tuple[float, float]:
-    """Return the squared norms of the error and of what is expected."""
+def _squares(backend: Backend, output: Any, expected: Any, times: int) -> tuple[float, float]:
+    """Return the squared norms of the error and of what is expected, so many times in a row."""
     if not tuple(expected.shape):
         got = float(backend.to_float64(output))
         return (got - float(expected)) ** 2, float(expected) ** 2
     wrong = whole = 0.0
     for rows in _row_slices(tuple(expected.shape)):
         part = expected[rows]
-        difference = backend.to_float64(output, rows) - part
-        wrong += float((difference * difference).sum())
-        whole += float((part * part).sum())
+        for start in range(0, times * expected.shape[0], expected.shape[0]):
+            own = slice(start + rows.start, start + rows.start + part.shape[0])
+            difference = backend.to_float64(output, own) - part
+            wrong += float((difference * difference).sum())
+            whole += float((part * part).sum())
     return wrong, whole
 
 

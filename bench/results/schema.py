@@ -371,11 +371,15 @@ def _is_cold(variant: str | None) -> bool:
     return COLD in (variant or "").split("+")
 
 
+def size_without_batch(case: CaseLine | Measurement) -> str:
+    """Return the size as its id has it, but for the batch."""
+    return ",".join(part for part in case.size.split(",") if part != f"batch={case.batch}")
+
+
 def _without_batch(case: CaseLine | Measurement) -> str:
     """Return WORKLOAD/SIZE/PHASE/DTYPE/BACKEND with a size that names no batch."""
-    size = case.size.removesuffix(f"batch={case.batch}").removesuffix(",")
     rest = case.id.removeprefix(f"{case.workload}/{case.size}/")
-    return "/".join(part for part in (case.workload, size, rest) if part)
+    return "/".join(part for part in (case.workload, size_without_batch(case), rest) if part)
 
 
 class EndLine(Line, tag="end"):
@@ -409,6 +413,16 @@ class Run:
         self.end = end
         self.remarks = remarks or []
         self.path = path
+
+    def faults(self) -> list[Measurement]:
+        """Return what went wrong; that memory ends a sweep did not."""
+        ends = {limit.key for limit in self.limits if limit.failing_batch is not None}
+        return [
+            m
+            for m in self.measurements
+            if m.status in FAULTS
+            and not (m.status == "out_of_memory" and (m.suite, m.sweep) in ends)
+        ]
 
     def table(self) -> Any:
         """Return a tidy pandas DataFrame, one row per case; units as in the file."""

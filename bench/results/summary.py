@@ -104,6 +104,7 @@ def _measurement(
     measurement.peak_bytes = max(
         (line.peak_bytes for line in lines if line.peak_bytes is not None), default=None
     )
+    measurement.effective_batch = lines[0].effective_batch
     used = [line.energy_joules for line in lines if line.energy_joules is not None]
     measurement.energy_joules = median(used) if used else None
     for metric, found in centers.items():

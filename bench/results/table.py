@@ -41,6 +41,7 @@ COUNT_COLUMNS: Final = (
     "threads",
     "flops",
     "bytes_moved",
+    "effective_batch",
     "peak_bytes",
     "blocks",
     "samples",
@@ -51,8 +52,10 @@ UNITS: Final = {
     "device_seconds": "s",
     "end_to_end_seconds": "s",
     "first_call_seconds": "s",
+    "samples_per_second": "samples/s",
     "flops_per_second": "FLOP/s",
     "bytes_per_second": "B/s",
+    "effective_batch": "samples",
     "peak_bytes": "B",
     "energy_joules": "J",
     "relative_error": "1",
@@ -118,7 +121,9 @@ def _columns(dims: Sequence[str]) -> dict[str, str]:
         *("host_seconds", "host_seconds_low", "host_seconds_high"),
         *("device_seconds", "device_seconds_low", "device_seconds_high"),
         *("end_to_end_seconds", "end_to_end_seconds_low", "end_to_end_seconds_high"),
-        *("first_call_seconds", "flops", "flops_per_second", "bytes_moved", "bytes_per_second"),
+        *("first_call_seconds", "samples_per_second"),
+        *("samples_per_second_low", "samples_per_second_high", "effective_batch"),
+        *("flops", "flops_per_second", "bytes_moved", "bytes_per_second"),
         *("peak_bytes", "energy_joules", "relative_error", "verified", "input_digest"),
         *("blocks", "samples", "flags"),
         *("speedup", "speedup_low", "speedup_high", "speedup_over"),
@@ -201,6 +206,8 @@ def _metric(
     if name == "first_call_seconds":
         firsts = [block.first_call_seconds for block in m.blocks]
         return (median(firsts) if firsts else None), None, None
+    if name == "samples_per_second":
+        return _rate(m.batch or None, m.seconds)
     if name == "flops_per_second":
         return _rate(m.flops, m.seconds)
     if name == "bytes_per_second":

@@ -15,11 +15,20 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, cast
 
+from bench.cores import available_memory
 from bench.errors import CaseError
 from bench.measuring.sampling import Budget, relative_half_width
-from bench.results.schema import BlockLine, CaseLine, OutcomeLine, Status, WorkerLine
+from bench.results.schema import (
+    BlockLine,
+    CaseLine,
+    LimitLine,
+    OutcomeLine,
+    Status,
+    WorkerLine,
+)
 from bench.running.inputs import Inputs, work_of
 from bench.running.plan import RunRequest
+from bench.running.reach import Reach, sweeps
 from bench.running.seats import Seat, Seats, seat_of
 from bench.running.worker_process import WorkerProcess
 from bench.suites import Suite
@@ -27,6 +36,7 @@ from bench.workload import Workload
 
 BATCH_GROUPS: Final = 8  # what a kill may lose, and what lies in memory at a time
 BATCH_BYTES: Final = 2**30
+TOGETHER_SHARE: Final = 0.5  # of the memory, for what several CPU backends hold at a time
 RETRIES: Final = 2  # of a disturbed visit
 RETRY_SHARE: Final = 0.25  # of all visits of a batch may be repeated
 PAUSES: Final = (0.25, 0.5)  # seconds before a repetition: neighbours come and go
@@ -60,7 +70,7 @@ class Working:
     done: float
 
 
-Event = Note | BlockStarted | Working | BlockLine | OutcomeLine | WorkerLine
+Event = Note | BlockStarted | Working | BlockLine | OutcomeLine | LimitLine | WorkerLine
 
 
 @dataclass
@@ -69,11 +79,14 @@ class Progress:
 
     blocks: dict[tuple[str, str], dict[int, BlockLine]] = field(default_factory=dict)
     outcomes: dict[tuple[str, str], OutcomeLine] = field(default_factory=dict)
+    limits: dict[tuple[str, str], LimitLine] = field(default_factory=dict)
 
-    def add(self, line: BlockLine | OutcomeLine) -> None:
+    def add(self, line: BlockLine | OutcomeLine | LimitLine) -> None:
         """Take a line in."""
         if isinstance(line, OutcomeLine):
             self.outcomes[line.key] = line
+        elif isinstance(line, LimitLine):
+            self.limits[line.key] = line
         else:
             self.blocks.setdefault(line.key, {})[line.block] = line
 
@@ -128,7 +141,8 @@ class Execution:
         self.progress = progress or Progress()
         self.unreached: str | None = None
         self.rng = random.Random(request.seed)
-        self.groups = _groups(cases)
+        self.cases = cases
+        self._reach = Reach(request, self._try)
         self._seats = Seats(request, self.rng, gpus)
         self._inputs = Inputs(request, workloads, cores, self.rng)
         self._deadline = (
@@ -146,6 +160,8 @@ class Execution:
         """Measure, block by block; ends the workers whatever happens."""
         lasted = 0.0
         try:
+            yield from self._reached()
+            self.groups = _groups(self.cases, self._reach.needs)
             for block in range(self.blocks or MOST_BLOCKS):
                 if block and self._is_late(lasted):
                     return
@@ -161,6 +177,50 @@ class Execution:
         """End every worker and remove the drawn files."""
         self._seats.close()
         self._inputs.close()
+
+    def _reached(self) -> Iterator[Event]:
+        """Find where the sweeps end, before anything is measured."""
+        found = sweeps([case for case in self.cases if self.suites[case.suite].finds_limit])
+        for i, cases in enumerate(found):
+            if (cases[0].suite, cases[0].sweep) in self.progress.limits or self._is_late(0.0):
+                continue
+            yield Working(cases[0], 0, 0.0)
+            for line in self._reach.sweep(cases):
+                self.progress.add(line)
+                yield line
+            if i + 1 == len(found) or seat_of(found[i + 1][0]) != seat_of(cases[0]):
+                self._seats.close()  # the next one has the memory for itself
+
+    def _try(self, seat: Seat, case: CaseLine, batch: int, patience: float) -> dict[str, Any]:
+        """Have one batch of a sweep called once."""
+        drawn = self._inputs.draw(case, self.progress.digest(case.key))
+        work = {
+            **self._work(case, drawn),
+            "dims": {**case.sizes, "batch": batch},
+            "batch": batch,
+            "drawn_batch": case.drawn_batch or case.batch,
+        }
+        return self._seats.ask(
+            seat,
+            do="try",
+            workload=case.workload,
+            phase=case.phase,
+            way=case.way,
+            work=work,
+            patience=patience,
+        )
+
+    def _work(self, case: CaseLine, drawn: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is computed, as bench.measuring.work.Work has it."""
+        parameters = self.workloads[case.workload].parameters
+        return {
+            "dims": case.sizes,
+            "dtype": case.dtype,
+            "inputs": drawn["inputs"],
+            "batch": case.batch if parameters else None,
+            "drawn_batch": case.drawn_batch,
+            "parameters": parameters(case.sizes) if parameters else 0,
+        }
 
     def _block(self, block: int) -> Iterator[Event]:
         groups = [
@@ -180,7 +240,7 @@ class Execution:
         yield BlockStarted(block, self.blocks)
         self.rng.shuffle(groups)
         place = 0
-        for batch in _batches(groups):
+        for batch in _batches(groups, self._reach.needs):
             yield from self._batch(batch, block, place, len(cases))
             place += sum(len(group) for group in batch)
             if self.unreached:
@@ -239,9 +299,8 @@ class Execution:
         self, case: CaseLine, drawn: Mapping[str, Any]
     ) -> tuple[WorkerProcess, dict[str, Any]]:
         order = {
-            "dims": case.sizes,
-            "dtype": case.dtype,
-            **{name: drawn[name] for name in ("inputs", "decoy", "reference")},
+            **self._work(case, drawn),
+            **{name: drawn[name] for name in ("decoy", "reference")},
             "budget": asdict(self._budget(case)),
             "cores": self.cores,
             "error_factor": self.workloads[case.workload].phases[case.phase].error_factor,
@@ -321,7 +380,7 @@ class Execution:
             block=block,
             order=one.place,
             input_digest=one.drawn["digest"],
-            verified=one.drawn["reference"]["kind"],
+            verified="small" if one.case.drawn_batch else one.drawn["reference"]["kind"],
             seconds=one.samples,
             visits=one.visits,
             canary=one.canary,
@@ -357,6 +416,7 @@ _AS_REPLIED: Final = (
     "calls_per_sample",
     "warmup_calls",
     "first_call_seconds",
+    "effective_batch",
     "relative_error",
     "peak_bytes",
     "energy_joules",
@@ -364,21 +424,33 @@ _AS_REPLIED: Final = (
 )
 
 
-def _groups(cases: Sequence[CaseLine]) -> list[list[CaseLine]]:
-    """Put the cases of the same work together, those that are going to be measured."""
+Needs = Mapping[tuple[str, str], int]
+"""The bytes that a case was seen to take, by its key."""
+
+
+def _groups(cases: Sequence[CaseLine], needs: Needs) -> list[list[CaseLine]]:
+    """Put the cases of the same work together, those that are going to be measured.
+
+    They are begun at the same time: where memory would not bear that, each is by itself.
+    """
     found: dict[tuple[str, str], list[CaseLine]] = {}
     for case in cases:
         if case.skipped is None:
             found.setdefault((case.suite, work_of(case)), []).append(case)
-    return list(found.values())
+    room = available_memory() or 0
+    groups: list[list[CaseLine]] = []
+    for group in found.values():
+        need = sum(needs.get(case.key, 0) for case in group if case.device == "cpu")
+        groups += [[case] for case in group] if need > TOGETHER_SHARE * room > 0 else [group]
+    return groups
 
 
-def _batches(groups: list[list[CaseLine]]) -> Iterator[list[list[CaseLine]]]:
+def _batches(groups: list[list[CaseLine]], needs: Needs) -> Iterator[list[list[CaseLine]]]:
     """Divide the groups so that what is begun at a time fits into memory."""
     batch: list[list[CaseLine]] = []
     room = BATCH_BYTES
     for group in groups:
-        need = sum(case.bytes_moved or 0 for case in group)
+        need = sum(needs.get(case.key) or case.bytes_moved or 0 for case in group)
         if batch and (len(batch) == BATCH_GROUPS or need > room):
             yield batch
             batch, room = [], BATCH_BYTES

@@ -44,7 +44,7 @@ class Inputs:
             CaseError: They cannot be drawn.
             RequestError: Their digest is not `digest`, that of the run being resumed.
         """
-        work = work_of(case)
+        work = _drawing_of(case)
         if work not in self._drawn:
             drawn = self._ask(case, self.scratch / str(len(list(self.scratch.iterdir()))))
             if digest is not None and digest != drawn["digest"]:
@@ -57,9 +57,9 @@ class Inputs:
 
     def release(self, case: CaseLine) -> None:
         """Remove the files of `case` if they are too large to keep until the next block."""
-        drawn = self._drawn.get(work_of(case))
+        drawn = self._drawn.get(_drawing_of(case))
         if drawn is not None and drawn["total_bytes"] > KEEP_BYTES:
-            del self._drawn[work_of(case)]
+            del self._drawn[_drawing_of(case)]
             for name in (drawn["inputs"], drawn["decoy"], drawn["reference"]["path"]):
                 Path(name).unlink(missing_ok=True)
 
@@ -83,7 +83,7 @@ class Inputs:
             drawn: dict[str, Any] = self._workers[judge].ask(
                 do="draw",
                 workload=case.workload,
-                dims=case.sizes,
+                dims=_drawn_dims(case),
                 phase=case.phase,
                 dtype=case.dtype,
                 seed=self.request.seed,
@@ -113,3 +113,12 @@ def open_worker(worker: WorkerProcess, request: RunRequest) -> None:
 def work_of(case: CaseLine) -> str:
     """Return the id without the backend: what is computed, wherever."""
     return case.id.rpartition("/")[0]
+
+
+def _drawn_dims(case: CaseLine) -> dict[str, int]:
+    return case.sizes if case.drawn_batch is None else {**case.sizes, "batch": case.drawn_batch}
+
+
+def _drawing_of(case: CaseLine) -> str:
+    """Name what is drawn: batches that repeat the same samples share it."""
+    return f"{case.workload} {_drawn_dims(case)} {case.phase} {case.dtype}"

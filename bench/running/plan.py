@@ -41,6 +41,10 @@ CACHES: Final[Mapping[str, Sequence[str | None]]] = {
     "both": (None, COLD),
 }
 COMPILED: Final = "compiled"
+MOST_DRAWN: Final = 16
+LEAST_DRAWN: Final = 4
+"""Samples from which larger batches are repetitions, where they divide them: one reference, which
+takes NumPy in float64 long, then serves many batches, and means over the batch are the same."""
 LEAST_VISITS: Final = 4
 """Of a case in a block: below it the quieter half of them is no choice."""
 
@@ -283,6 +287,10 @@ def _sizes(request: RunRequest, suite: Suite, workload: Workload) -> list[Size]:
         if not batches:
             return sizes
         named = {size.name: size for size in reversed(sizes) if "batch" in size.dims}
+        if suite.batches and not request.only:
+            # `mnist.dropout` is a variation of `mnist`: what it costs is seen at one batch.
+            plain = {name: (name or "").partition(".")[0] for name in named}
+            named = {n: size for n, size in named.items() if plain[n] == n or plain[n] not in named}
         return [
             replace(size, dims={**size.dims, "batch": batch})
             for size in reversed(named.values())
@@ -321,6 +329,7 @@ def _case(
 ) -> CaseLine:
     parts = workload.phases[phase]
     where = f"{place.backend}+{place.variant}" if place.variant else place.backend
+    batch = size.dims.get("batch")
     moved = parts.bytes_moved(size.dims, ITEM_BYTES[dtype]) if parts.bytes_moved else None
     return CaseLine(
         id=f"{workload.name}/{size.label}/{phase}/{dtype}/{where}",
@@ -329,7 +338,10 @@ def _case(
         workload_version=workload.version,
         size=size.label,
         sizes=dict(size.dims),
-        batch=size.dims.get("batch"),
+        batch=batch,
+        drawn_batch=_drawn_batch(batch)
+        if suite.batches and batch and workload.parameters
+        else None,
         phase=phase,
         dtype=dtype,
         backend=place.backend,
@@ -347,6 +359,13 @@ def _case(
             for name, count in size.networks.items()
         },
     )
+
+
+def _drawn_batch(batch: int | None) -> int | None:
+    """Return how many samples are drawn of a batch that repeats them; None: all of them."""
+    if batch is None or batch <= MOST_DRAWN:
+        return None
+    return next((n for n in range(MOST_DRAWN, LEAST_DRAWN - 1, -1) if batch % n == 0), None)
 
 
 def _why_skipped(workload: Workload, case: CaseLine, probes: Mapping[str, Probe]) -> str | None:

@@ -24,6 +24,7 @@ from bench.results.schema import (
     BlockLine,
     CaseLine,
     EndLine,
+    LimitLine,
     Measurement,
     OutcomeLine,
     Run,
@@ -36,6 +37,7 @@ from bench.running.execute import Event, Execution, Progress
 from bench.running.model import inspected, own_workload
 from bench.running.plan import RunRequest, make_plan
 from bench.running.probe import Probe, probe
+from bench.running.reach import LONGEST_CALL_SECONDS
 from bench.suites import Suite
 from bench.workload import Workload
 
@@ -64,9 +66,13 @@ class Session:
         block = 4.0
         for case in self.cases:
             if case.skipped is None:
-                budget = self.request.budget(self.suites[case.suite].share)
+                suite = self.suites[case.suite]
+                budget = self.request.budget(suite.share)
                 # 50 GFLOP/s a core is what a current CPU reaches in float32.
-                calls = 3 * (case.flops or 0) / (50e9 * case.threads)
+                call = (case.flops or 0) / (50e9 * case.threads)
+                if suite.finds_limit and call > LONGEST_CALL_SECONDS[self.request.preset]:
+                    continue
+                calls = 3 * call
                 block += budget.warmup_seconds + budget.sampling_seconds + calls + 0.4
                 block += WINDOW_SECONDS if self.request.energy else 0
         return self.request.planned_blocks() * block
@@ -85,7 +91,7 @@ class Session:
         self.unreached: str | None = None
         try:
             for event in execution.lines():
-                if isinstance(event, BlockLine | OutcomeLine | WorkerLine):
+                if isinstance(event, BlockLine | OutcomeLine | LimitLine | WorkerLine):
                     writer.write(event)
                 if isinstance(event, WorkerLine):
                     self.workers.append(event)
@@ -108,7 +114,14 @@ class Session:
         )
         writer.write(end)
         path = str(writer.path or "-")
-        return Run(self.header, measurements, workers=self.workers, end=end, path=path)
+        return Run(
+            self.header,
+            measurements,
+            workers=self.workers,
+            limits=list(self.progress.limits.values()),
+            end=end,
+            path=path,
+        )
 
     def measurements(self, unreached: str) -> list[Measurement]:
         """Return what follows from the blocks measured so far."""
@@ -178,6 +191,8 @@ def resume(path: Path) -> tuple[Session, RunLines]:
         session.progress.add(block)
     for outcome in lines.outcomes:
         session.progress.add(outcome)
+    for limit in lines.limits:
+        session.progress.add(limit)
     session.workers = lines.workers
     return session, lines
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.workload import Call, Dims, Phase, Prepare, Size, Workload
+from bench.workload import Call, CountedCall, Dims, Phase, Prepare, Size, Workload
 
 from ..operations._fusing import elementwise
 from ..operations.cross_entropy import cross_entropy
@@ -77,6 +77,10 @@ class Given:
     parameters: Sequence[Any]
     leaves: Sequence[Parameter] = field(repr=False)
 
+    def samples(self, logits: Any) -> int:
+        """Return how many samples `logits` are about: each of them has as many labels."""
+        return int(logits.shape[0] * self.x.shape[0] // self.labels.shape[0])
+
     @classmethod
     def of(cls, network: Network, dims: Dims, inputs: Sequence[Any]) -> "Given":
         """Sort the inputs: parameters come last."""
@@ -108,11 +112,14 @@ class ArrayNetwork:
             v for v, leaf in zip(values, self.given.leaves, strict=True) if leaf.learned
         ]
         self.one = xp.ones((), self.learned[0].array.dtype)
+        self.samples = 0
 
     def run(self, *, training: bool) -> tuple[Pass, Value]:
         """Run forward."""
         run = Pass(self.xp, training=training, masks=self.given.masks)
-        return run, self.network.forward(run, self.tree, self.given.x, self.dims)
+        logits = self.network.forward(run, self.tree, self.given.x, self.dims)
+        self.samples = self.given.samples(logits.array)
+        return run, logits
 
     def infer(self) -> Any:
         """Return the logits of inference."""
@@ -206,7 +213,8 @@ def array_phases(network: Network) -> dict[str, Prepare]:
 
     def made(make: Callable[[ArrayNetwork], Call]) -> Prepare:
         def prepare(xp: Any, dims: Dims, *inputs: Any) -> Call:
-            return make(ArrayNetwork(network, xp, dims, inputs))
+            built = ArrayNetwork(network, xp, dims, inputs)
+            return CountedCall(make(built), lambda: built.samples)
 
         return prepare
 
@@ -227,7 +235,7 @@ class TorchNetwork:
     ) -> None:
         """Build the module without drawing parameters of its own, and load the given ones."""
         given = Given.of(network, dims, inputs)
-        self.torch, self.labels = torch, given.labels
+        self.torch, self.given, self.labels = torch, given, given.labels
         floating = [x for x in (given.x, *given.parameters) if x.is_floating_point()]
         dtype = floating[0].dtype
         self.half = dtype if str(dtype).removeprefix("torch.") in HALVES else None
@@ -264,6 +272,7 @@ class TorchNetwork:
             self.x = self.x.to(memory_format=torch.channels_last)
         self.parameters = list(module.parameters())
         self.module = module
+        self.samples = 0
         if "compiled" in way:
             torch._inductor.config.compile_threads = 1  # no helpers that take the cores
             # Code for each size, as for who has one: not for all shapes, nor none after eight.
@@ -278,12 +287,14 @@ class TorchNetwork:
     def logits(self) -> Any:
         """Call the module."""
         with self.precision():
-            return self.module(self.x)
+            logits = self.module(self.x)
+        self.samples = self.given.samples(logits)
+        return logits
 
     def loss(self) -> Any:
         """Call the module, and compare with the labels."""
         with self.precision():
-            return self.torch.nn.functional.cross_entropy(self.module(self.x), self.labels)
+            return self.torch.nn.functional.cross_entropy(self.logits(), self.labels)
 
     def infer(self) -> Call:
         """Return a call of inference."""
@@ -342,7 +353,8 @@ def torch_phases(network: Network, way: str = "") -> dict[str, Prepare]:
 
     def made(make: Callable[[TorchNetwork], Call]) -> Prepare:
         def prepare(torch: Any, dims: Dims, *inputs: Any) -> Call:
-            return make(TorchNetwork(network, torch, dims, inputs, way))
+            built = TorchNetwork(network, torch, dims, inputs, way)
+            return CountedCall(make(built), lambda: built.samples)
 
         return prepare
 
@@ -433,5 +445,6 @@ def workload(
         inputs=inputs_of(network),
         phases=phases(network),
         includes=told,
+        parameters=lambda dims: len(leaves(network.declare(dims))),
         resize=resize,
     )
