@@ -151,6 +151,10 @@ class Growing(Noisy):
         return self.inner(x) * (1 + self.steps)
 
 
+def normed():
+    return nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+
+
 def old_norm():
     return nn.utils.weight_norm(nn.Linear(4, 4))
 
@@ -178,6 +182,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+PHASES = ("forward", "training_step")
 Look = Callable[..., dict[str, Any]]
 
 
@@ -397,14 +402,21 @@ def test_a_bad_model_says_what_is_wrong(
         look(factory, *inputs)
 
 
+def test_a_norm_over_the_batch_is_not_trained_with_one_sample(file: Path, tmp_path: Path) -> None:
+    made = workload(file, "normed", "4")
+    for phase in PHASES:
+        draw(np, made, {"batch": 2}, phase, "float32", 0, tmp_path / phase, torch)
+    draw(np, made, {"batch": 1}, "forward", "float32", 0, tmp_path / "one", torch)
+    with pytest.raises(CaseError, match="more than 1 value per channel") as caught:
+        draw(np, made, {"batch": 1}, "training_step", "float32", 0, tmp_path / "two", torch)
+    assert caught.value.status == "skipped"
+
+
 def test_a_missing_file_or_module_is_named(file: Path) -> None:
     with pytest.raises(CaseError, match=r"did you mean .*own_test_models\.py"):
         inspect(torch, ModelSpec.parse(f"{file.parent}/own_test_model.py:mlp", ["10"]), 0)
     with pytest.raises(CaseError, match="no module 'nothing_like_it'"):
         inspect(torch, ModelSpec.parse("nothing_like_it.models:mlp", ["10"]), 0)
-
-
-PHASES = ("forward", "training_step")
 
 
 def files_of(made: Workload, phase: str, folder: Path, dtype: str = "float32") -> Drawn:

@@ -60,6 +60,7 @@ class Inspection:
             "skipped": {},
             "flops": {},
             "drops": False,
+            "alone": None,
             "notes": [],
             "parameters": sum(p.numel() for p in module.parameters()),
         }
@@ -150,6 +151,7 @@ class Inspection:
         self.facts["outputs"]["forward"] = self._places(self.device, training=False)
         try:
             self.facts["outputs"]["training_step"] = self._places(self.device, training=True)
+            self.facts["alone"] = self._why_not_alone()
         except CaseError as error:
             self.skip_training(error.reason)
         counted = [
@@ -157,6 +159,17 @@ class Inspection:
             for places in self.facts["outputs"].values()
         ]
         self.facts["counts_samples"] = all(counted)
+
+    def _why_not_alone(self) -> str | None:
+        """Return why a training step of a single sample is impossible, as with batch norms."""
+        network = self.network(1, self.device)
+        network.module.train()
+        try:
+            with self._explaining([tensor for _, tensor in network.given]):
+                network.run()
+        except CaseError as error:
+            return error.reason
+        return None
 
     def skip_training(self, reason: str) -> None:
         """Leave the training step out."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Final
 
+from bench.errors import CaseError
 from bench.own_model.building import OwnModel
 from bench.own_model.network import PHASES, OwnNetwork
 from bench.own_model.spec import FLOATING, ModelSpec
@@ -66,7 +67,9 @@ def _phase(name: str, facts: Mapping[str, Any], own: OwnModel) -> Phase:
     counts = facts.get("flops", {}).get(name)
 
     def prepared(way: str) -> Prepare:
-        def prepare(_torch: Any, _dims: Dims, *inputs: Any) -> Call:
+        def prepare(_torch: Any, dims: Dims, *inputs: Any) -> Call:
+            if name == "training_step" and dims["batch"] == 1 and facts.get("alone"):
+                raise CaseError("skipped", facts["alone"])
             return PHASES[name](OwnNetwork(own, facts, inputs, way))
 
         return prepare
