@@ -3,20 +3,19 @@
 What is found out (the facts) is JSON: the parent plans with it, and every worker measures by it.
 """
 
-import contextlib
 import importlib
-import inspect as introspection
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final
 
 from bench.errors import CaseError
-from bench.measuring.reference import without_onednn
 from bench.own_model.building import OwnModel, blaming, call_module
+from bench.own_model.flops import count_flops
 from bench.own_model.network import PHASES, OwnNetwork
 from bench.own_model.outputs import floating, loss_of, own_loss
-from bench.own_model.spec import FLOATING, INTEGERS, InputSpec, ModelSpec
+from bench.own_model.signature import describe_inputs, require_signature
+from bench.own_model.spec import INTEGERS, InputSpec, ModelSpec
 from bench.own_model.watching import undropped, watch
 from bench.own_model.workload import COUNTED, drawn, flops_through
 from bench.workload import Call
@@ -54,7 +53,7 @@ class Inspection:
         self.numpy = importlib.import_module("numpy")
         module = own.built.module
         self.facts: dict[str, Any] = {
-            "inputs": _inputs(own),
+            "inputs": describe_inputs(own),
             "outputs": {},
             "loss": "loss",
             "skipped": {},
@@ -113,7 +112,7 @@ class Inspection:
         module = self.own.fresh().eval()
         inputs = self.inputs(BATCHES[0])
         names = [each["name"] for each in self.facts["inputs"]]
-        _require_signature(module, names, self.own.built.constants)
+        require_signature(module, names, self.own.built.constants)
         looking = watch(self.torch, inputs, partial(self._refuse, inputs))
         with self.torch.no_grad(), self._explaining(inputs), looking:
             given = list(zip(names, inputs, strict=True))
@@ -260,7 +259,7 @@ class Inspection:
             else:
                 outputs = [tensor.clone() for tensor in call()]
         if not all(bool(tensor.isfinite().all()) for tensor in outputs):
-            raise CaseError("failed", "the model computes NaN or infinity")
+            raise CaseError("failed", "the model computes NaN or infinity: nothing to verify")
         return outputs, before != self._states()
 
     def _states(self) -> list[Any]:
@@ -289,76 +288,15 @@ class Inspection:
         """Return the FLOPs at each of `COUNTED`; None if no polynomial goes through them."""
         network = self.network(BATCHES[0], self.device)
         call = PHASES[phase](network)
+        counts: list[int] = []
         try:
-            *found, checked = (self._count(network, call, b) for b in (*COUNTED, CHECKED))
+            for batch in (*COUNTED, CHECKED):
+                network.take([tensor.to(self.device) for tensor in self.inputs(batch)])
+                counts.append(count_flops(self.torch, call))
         except Exception:
             return None
+        *found, checked = counts
         return found if found[0] and flops_through(found, CHECKED) == checked else None
-
-    def _count(self, network: OwnNetwork, call: Call, batch: int) -> int:
-        torch = self.torch
-        counter = importlib.import_module("torch.utils.flop_counter").FlopCounterMode(display=False)
-        network.take([tensor.to(self.device) for tensor in self.inputs(batch)])
-        with unfused(torch), counter:
-            call()
-        return int(counter.get_total_flops())
-
-
-@contextlib.contextmanager
-def unfused(torch: Any) -> Iterator[None]:
-    """Keep PyTorch from fused functions of the CPU, whose FLOPs its counter does not know.
-
-    They are those of attention, of the encoder's layers, and recurrent ones of oneDNN.
-    """
-    attention = importlib.import_module("torch.nn.attention")
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with attention.sdpa_kernel([attention.SDPBackend.MATH]), without_onednn(torch):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-
-
-def _inputs(own: OwnModel) -> list[dict[str, Any]]:
-    """Describe the inputs: those of the command line, or else the factory's examples."""
-    if own.built.examples is not None:
-        return [
-            {
-                "name": name,
-                "shape": list(tensor.shape[1:]),
-                "dtype": FLOATING
-                if tensor.is_floating_point()
-                else str(tensor.dtype).removeprefix("torch."),
-                "high": None,
-            }
-            for name, tensor in own.built.examples
-        ]
-    if not own.spec.inputs:
-        raise CaseError(
-            "failed",
-            f"--input is missing; {_signature(own.built.module)}: give --input [NAME=]SHAPE for"
-            " each, without the batch, or return (module, example_inputs)",
-        )
-    return [
-        {"name": i.name, "shape": list(i.shape), "dtype": i.dtype, "high": i.high}
-        for i in own.spec.inputs
-    ]
-
-
-def _signature(module: Any) -> str:
-    return f"it is called as forward{introspection.signature(module.forward)}"
-
-
-def _require_signature(module: Any, names: list[str | None], constants: Mapping[str, Any]) -> None:
-    positional = [None for name in names if name is None]
-    keywords = {name: None for name in names if name is not None}
-    try:
-        introspection.signature(module.forward).bind(*positional, **keywords, **constants)
-    except TypeError as error:
-        raise CaseError(
-            "failed", f"forward takes other inputs: {error}; {_signature(module)}"
-        ) from None
 
 
 def _memory(tensor: Any) -> int:
