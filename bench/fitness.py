@@ -32,14 +32,14 @@ _FAST_CLOCKS: Final = frozenset(
 )
 """Read without entering the kernel, in nanoseconds."""
 
-_THREAD_VARIABLES: Final = (
+THREAD_VARIABLES: Final = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
     "BLIS_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
 )
-_SPEED_VARIABLES: Final = {
+SPEED_VARIABLES: Final = {
     "ATEN_CPU_CAPABILITY": "limits the instructions PyTorch uses",
     "CUDA_LAUNCH_BLOCKING": "makes every kernel launch wait",
     "DNNL_MAX_CPU_ISA": "limits the instructions oneDNN uses",
@@ -205,7 +205,7 @@ def _pool_name(pool: Mapping[str, Any]) -> str:
 
 def _check_environment(machine: Machine) -> Iterator[Finding]:
     variables = _group(machine, "environment")
-    threads = [f"{name}={variables[name]}" for name in _THREAD_VARIABLES if name in variables]
+    threads = [f"{name}={variables[name]}" for name in THREAD_VARIABLES if name in variables]
     if threads:
         yield Finding(
             "warning",
@@ -213,7 +213,7 @@ def _check_environment(machine: Machine) -> Iterator[Finding]:
             f"{', '.join(threads)}: a run sets its own number of threads instead",
             "use --threads N to choose it",
         )
-    for name, effect in _SPEED_VARIABLES.items():
+    for name, effect in SPEED_VARIABLES.items():
         if name in variables:
             yield Finding(
                 "warning", "environment", f"{name}={variables[name]} {effect}", f"unset {name}"

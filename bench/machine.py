@@ -35,7 +35,7 @@ NO_DRIVER: Final = "there is no NVIDIA driver"
 _COMMAND_SECONDS: Final = 2.0
 """A probe waits no longer for a command: git on a network drive may take minutes."""
 
-_ISA: Final = (
+ISA: Final = (
     "avx avx2 fma f16c avx512f avx512_vnni avx512_bf16 avx512_fp16 avx_vnni"
     " amx_tile amx_bf16 amx_int8 amx_fp16 neon asimdhp asimddp bf16 i8mm sve sve2 sme"
 )
@@ -179,7 +179,7 @@ def _cpu_flags(proc: Path) -> set[str]:
 
 def _isa(proc: Path) -> list[str]:
     flags = _cpu_flags(proc)
-    return [name for name in _ISA.split() if name in flags]
+    return [name for name in ISA.split() if name in flags]
 
 
 def _hypervisor(proc: Path) -> bool:

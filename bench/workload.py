@@ -30,8 +30,6 @@ class CountedCall:
     rows: Callable[[], int]
     checked: Call | None = None
     """Makes the call without what is random in it: its output is verified in place of the other."""
-    again: Callable[..., Call] | None = None
-    """`again(*inputs)` returns the call on other inputs, with nothing set up anew."""
 
     def __call__(self) -> Any:
         """Make the call."""
@@ -96,6 +94,10 @@ class Phase:
     preset: str = "quick"
     inputs: Callable[[Any, Dims], Sequence[Any]] | None = None
     """Draws what this phase needs, where that is not what the workload draws."""
+    fresh_inputs: int | None = None
+    """How many of the inputs, the first ones, are new in each call, as the samples of a network
+    are: they alone are copied to a device, and the first output back; the others stay there, as
+    parameters and gradients do. None: all inputs and outputs are copied."""
     error_factor: float = 1.0
     """Widens the limits of verification: 4 for several layers in a row, 8 for gradients, which add
     up more terms than one output has."""

@@ -7,6 +7,7 @@ from itertools import groupby
 from bench import units
 from bench.comparing.batch_sentences import batch_sentences
 from bench.comparing.sentences import sentences, title
+from bench.comparing.serving import RUNTIMES, latency_bound, service_sentences
 from bench.comparing.speedup import Ratio, Speedup, speedups
 from bench.report import Request
 from bench.results.networks import SUM_OF_LAYERS, totals
@@ -26,7 +27,7 @@ RIGHT = frozenset({3, 4, 5, 6})
 class Comparison:
     """CPU against GPU in one run, which is empty where one of them has no number.
 
-    The sentences are also about the sweeps over batches of either.
+    The sentences are also about services, and the sweeps over batches, of either.
     """
 
     sentences: Sequence[str] = ()
@@ -38,10 +39,13 @@ class Comparison:
 def comparison(run: Run, request: Request) -> Comparison:
     """Compare the cases that were asked for, and the whole networks among them."""
     asked = request.measurements(run)
-    timed = [m for m in asked if m.status == "ok" and m.seconds]
+    served = service_sentences(asked, latency_bound(run.header.settings))
+    runtimes = [RUNTIMES] if served else []
+    # Of a service its clients' view is told, not the time of its calls.
+    timed = [m for m in asked if m.status == "ok" and m.seconds and m.latency is None]
     swept = batch_sentences(sorted(asked, key=reading_order), run.limits)
     if len({m.device == "cpu" for m in timed}) < 2:
-        return Comparison(swept)
+        return Comparison([*served, *swept], remarks=runtimes)
     cases = sorted(timed, key=reading_order)
     sums = sorted(totals(asked), key=reading_order)
     of_cases, of_sums = speedups(cases), speedups(sums)
@@ -49,9 +53,9 @@ def comparison(run: Run, request: Request) -> Comparison:
     sections = [*_sections(of_cases, ""), *_sections(of_sums, "whole networks, ")]
     return Comparison(
         # Networks are what most readers came for.
-        [*sentences([*sums, *cases]), *swept],
+        [*served, *sentences([*sums, *cases]), *swept],
         sorted(sections, key=lambda section: section.suite),
-        _remarks(found, cases),
+        [*_remarks(found, cases), *runtimes],
     )
 
 

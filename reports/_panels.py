@@ -16,7 +16,7 @@ from bench.text import plain
 
 from . import _summary
 
-_SHORTEST: Final = 1e-30
+SHORTEST: Final = 1e-30
 """Seconds that no clock tells; ratios of such times leave the range of numbers."""
 
 
@@ -124,7 +124,7 @@ def _fits(m: Measurement) -> bool:
     """Tell whether a clock can have told the times; a file may say anything."""
     known = [time for name in m.metrics if (time := getattr(m, name)) is not None]
     ends = [end for time in known for end in (time.median, time.low, time.high)]
-    return all(end is None or end > _SHORTEST for end in ends)
+    return all(end is None or end > SHORTEST for end in ends)
 
 
 def asked(run: Run, request: Request) -> Iterator[tuple[Measurement, bool]]:

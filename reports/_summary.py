@@ -12,7 +12,7 @@ from bench.report import Request
 from bench.results.networks import SUM_OF_LAYERS, totals, unsummed
 from bench.results.schema import Interval, Measurement, Run
 
-from . import _batch_rows
+from . import _batch_rows, _latency
 from ._batch_rows import Limits
 
 COLUMNS = ("size", "backend", "time", "95% interval", "rate", "vs best", "error", "notes")
@@ -126,6 +126,11 @@ def _sections(shown: Sequence[Measurement], limits: Limits) -> list[Section]:
         section = Section(first.suite, first.workload, title, _rows(group, limits))
         if is_swept(first):
             section = replace(section, columns=_batch_rows.COLUMNS, right=_batch_rows.RIGHT)
+        if any(m.latency is not None for m in group):
+            columns, right = _latency.COLUMNS, _latency.RIGHT
+            section = replace(
+                section, rows=_service_rows(group, limits), columns=columns, right=right
+            )
         found.append(section)
     return found
 
@@ -163,6 +168,18 @@ def _rows(group: Sequence[Measurement], limits: Limits) -> list[list[str]]:
         for i, m in enumerate(works):
             numbers, notes = _numbers(m, times), _notes(m, limits)
             rows.append([m.size if i == 0 else "", m.place, *numbers, notes])
+    return rows
+
+
+def _service_rows(group: Sequence[Measurement], limits: Limits) -> list[list[str]]:
+    rows = []
+    for _, same in groupby(group, key=lambda m: m.work):
+        works = list(same)
+        for i, m in enumerate(works):
+            p50 = m.latency.p50 if m.latency and m.status == "ok" else None
+            factor = _factor(p50, _latency.same_load(m, works)) if p50 else "-"
+            size = m.size if i == 0 else ""
+            rows.append([size, m.place, *_latency.numbers(m), factor, _notes(m, limits)])
     return rows
 
 
@@ -219,9 +236,10 @@ def _notes(m: Measurement, limits: Limits) -> str:
 
 def _first_call(m: Measurement) -> list[str]:
     """Tell of a first call that took long beside the others: it compiled or tuned something."""
-    if m.seconds is None or not m.blocks:
+    firsts = [first for b in m.blocks if (first := b.first_call_seconds) is not None]
+    if m.seconds is None or not firsts or m.latency is not None:
         return []
-    first = median(block.first_call_seconds for block in m.blocks)
+    first = median(firsts)
     if first < LONG_FIRST_CALL_SECONDS or first < LONG_FIRST_CALLS * m.seconds.median:
         return []
     return [f"first call {units.seconds(first)}"]
@@ -287,6 +305,7 @@ def remarks(run: Run, request: Request, shown: Sequence[Section]) -> list[str]:
         found.append(f"ended before everything was measured: {run.end.interrupted}")
     found += unsummed(request.measurements(run))
     found += _includes(request.measurements(run))
+    found += _latency.few(request.measurements(run))
     if any(cell.startswith(UNSURE) for section in shown for row in section.rows for cell in row):
         found.append(f"{UNSURE} the interval overlaps that of the fastest: a repeat may differ")
     return found

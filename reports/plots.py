@@ -19,6 +19,8 @@ from . import (
     _batch_figure,
     _batch_panels,
     _drawing,
+    _latency_figure,
+    _latency_panels,
     _panels,
     _rate_figure,
     _rate_panels,
@@ -89,6 +91,13 @@ FIGURES: Final = {
         panels=_why_panels.panels,
         draw=_why_figure.draw,
         missing=_why_panels.missing,
+    ),
+    "latency": Figure(
+        shows="how long the requests to a service took, with p50, p99 and the bound",
+        needs="cases of the suite latency",
+        panels=_latency_panels.panels,
+        draw=_latency_figure.draw,
+        missing=_latency_panels.missing,
     ),
 }
 

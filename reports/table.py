@@ -53,8 +53,9 @@ def _lines(texts: Sequence[str], request: Request, indent: str = "") -> str:
 
 
 def _by_suite(sections: Sequence[Section]) -> list[list[Section]]:
-    suites = dict.fromkeys(section.suite for section in sections)
-    return [[s for s in sections if s.suite == suite] for suite in suites]
+    """Put together what stands in one table: the sections of a suite with the same columns."""
+    tables = dict.fromkeys((s.suite, tuple(s.columns)) for s in sections)
+    return [[s for s in sections if (s.suite, tuple(s.columns)) == table] for table in tables]
 
 
 def _title(sections: Sequence[Section]) -> str:

@@ -73,6 +73,7 @@ class FakeDevice(Backend):
         self.states = {0.0: DeviceState(), **(states or {})}
         self.busy_until = {"main": 0.0}
         self.launches = 0
+        self.refills = 0
         self.used: list[str] = []
         self.held: list[float] = []
         self._held = self._peak = 0
@@ -104,6 +105,12 @@ class FakeDevice(Backend):
         copied = np.frombuffer(array.data, array.dtype).reshape(array.shape).copy()
         self.clock.advance(copied.nbytes / self.bytes_per_second)
         return self._own(copied)
+
+    def refill(self, array: Any, host_array: HostArray) -> None:
+        self.synchronize()  # in the order of the stream
+        array[...] = np.frombuffer(host_array.data, host_array.dtype).reshape(host_array.shape)
+        self.refills += 1
+        self.clock.advance(array.nbytes / self.bytes_per_second)
 
     def fetch(self, array: Any) -> Any:
         self.synchronize()
@@ -207,14 +214,18 @@ def whole_block(
     canary: Call = lambda: None,
 ) -> dict[str, Any]:
     """Begin a case, visit it as often as planned and finish it, as the parent has it done."""
-    measuring = Measuring(backend, prepare, order, canary, clock)
+    sleep = clock.advance if isinstance(clock, FakeClock) else time.sleep
+    measuring = Measuring(backend, prepare, order, canary, clock, sleep)
     block: dict[str, Any] = {"seconds": [], "disturbances": [], **measuring.begun()}
+    served: dict[str, Any] = {"request_seconds": [], "serving_seconds": 0.0}
     notes: list[str] = []
     for _ in range(block["visits"]):
         seen = measuring.visit()
         block["seconds"] += seen["seconds"]
         block["disturbances"] += [d for d in seen["disturbances"] if d not in block["disturbances"]]
         notes += [note for note in seen["notes"] if note not in notes]
+        for name in served:
+            served[name] += seen.get(name, type(served[name])())
     finished = measuring.finish()
     notes = [*finished.pop("notes"), *notes]
-    return {"host_seconds": block["seconds"], **block, **finished, "notes": notes}
+    return {"host_seconds": block["seconds"], **block, **served, **finished, "notes": notes}

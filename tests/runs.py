@@ -7,6 +7,7 @@ from bench.results.schema import (
     Block,
     EndLine,
     Interval,
+    Latency,
     Layers,
     LimitLine,
     Measurement,
@@ -397,6 +398,67 @@ def batch_run(spread: float | None = 0.02, **fields: Any) -> Run:
                 limit("torch-cpu", largest=4096, failing=None, reason="a call takes 0.3 s"),
                 limit("torch-cuda", largest=2100, failing=2101),
             ],
+            **fields,
+        },
+    )
+
+
+def served(
+    backend: str = "torch-cpu",
+    p50: float = 1e-3,
+    *,
+    batch: int = 1,
+    p99: float | None = None,
+    requests: int = 12_000,
+    concurrency: int = 1,
+    rate: float | None = None,
+    spread: float | None = 0.05,
+    way: str | None = None,
+    **fields: Any,
+) -> Measurement:
+    """Return LeNet as a service: `p99` is 1.5 times `p50` unless it is given."""
+    p99 = 1.5 * p50 if p99 is None else p99
+    loads = [
+        way,
+        f"threads={fields['threads']}" if fields.get("threads", 2) != 2 else None,
+        f"concurrency={concurrency}" if concurrency > 1 else None,
+        f"rate={rate:g}" if rate is not None else None,
+    ]
+    told = Latency(
+        requests=requests,
+        p50=interval(p50, spread),
+        p90=interval((p50 + p99) / 2, spread),
+        p99=interval(p99, spread) if requests >= 100 else None,
+        p999=interval(1.2 * p99, spread) if requests >= 10_000 else None,
+        jitter=interval(p50 / 10, spread),
+        requests_per_second=interval(rate or concurrency / p50, spread),
+    )
+    block = Block(
+        seconds=[p50] * 4,
+        calls_per_sample=1,
+        warmup_calls=5,
+        first_call_seconds=30 * p50,
+        order=0,
+        request_seconds=[p50] * 60 + [p99] * 40,
+        serving_seconds=60 * p50 + 40 * p99,
+    )
+    return measurement(
+        "lenet5",
+        backend,
+        p50,
+        name="mnist",
+        sizes={"batch": batch, "classes": 10},
+        phase="forward",
+        suite="latency",
+        variant="+".join(filter(None, loads)) or None,
+        spread=spread,
+        **{
+            "latency": told,
+            "concurrency": concurrency,
+            "rate": rate,
+            "flops": 832_560 * batch,
+            "input_digest": f"digest of {batch}",
+            "blocks": [block] * (1 if spread is None else 6),
             **fields,
         },
     )

@@ -80,6 +80,18 @@ def test_what_is_on_the_device_is_a_copy(opened: Opened) -> None:
 
 
 @each_backend
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int64"])
+def test_an_array_on_the_device_is_refilled_in_place(opened: Opened, dtype: str) -> None:
+    backend = opened()
+    there = backend.to_device(host(MATRIX.astype(dtype)))
+    seen_by_a_call = there[:1]
+    backend.refill(there, host((MATRIX + 10).astype(dtype)))
+    backend.synchronize()
+    assert np.asarray(backend.fetch(there)).tolist() == (MATRIX + 10).tolist()
+    assert np.asarray(backend.fetch(seen_by_a_call)).tolist() == (MATRIX[:1] + 10).tolist()
+
+
+@each_backend
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_poison_leaves_no_number(opened: Opened, dtype: str) -> None:
     backend = opened()

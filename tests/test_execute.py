@@ -642,3 +642,37 @@ def test_a_worker_line_holds_the_peaks_in_the_block_that_measured_them() -> None
     told = {(line.backend, line.block): line.peaks for line in lines}
     assert told["numpy", 0] == {"float32": 100e9, "bytes": 20e9}
     assert told["numpy", 1] == {}
+
+
+def test_requests_are_collected_over_the_visits_and_none_is_discarded() -> None:
+    orders: list[dict[str, Any]] = []
+
+    def script(_worker: ScriptedWorker, order: dict[str, Any]) -> dict[str, Any]:
+        orders.append(order)
+        number = len(orders)
+        requests = {"request_seconds": [0.1 * number], "serving_seconds": 0.5}
+        return seen(1e-3, disturbances=["a neighbour"], **requests)
+
+    ScriptedWorker.script = script
+    ScriptedWorker.visits = 3
+    suites = catalog.suites()
+    suites = {**suites, "matmul": dataclasses.replace(suites["matmul"], serves=True)}
+    asked = request(sizes={"n": [64]}, backends=["numpy"])
+    first, second = measured(list(execution(asked, suites=suites).lines()))
+    assert first.request_seconds == pytest.approx([0.1, 0.2, 0.3])
+    assert second.request_seconds == pytest.approx([0.4, 0.5, 0.6])
+    assert first.serving_seconds == 1.5
+    assert any(note.startswith("disturbed") for note in first.notes)
+    assert not any(note.startswith("discarded") for note in first.notes)
+    assert {order["calls_per_sample"] for order in orders} == {1}
+    assert {order["budget"]["visits"] for order in orders} == {4}
+    seeds = {order["serving"]["seed"] for order in orders}
+    assert len(seeds) == 2, "each block has arrivals of its own"
+
+
+def test_a_suite_that_does_not_serve_orders_no_requests() -> None:
+    orders: list[dict[str, Any]] = []
+    ScriptedWorker.script = lambda _worker, order: orders.append(order)
+    (line, *_) = measured(list(execution().lines()))
+    assert all("serving" not in order for order in orders)
+    assert line.request_seconds == []

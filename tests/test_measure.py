@@ -46,7 +46,13 @@ def product(
     return prepare
 
 
-def order(folder: Path, dtype: str = "float32", n: int = N, **fields: Any) -> Order:
+def order(
+    folder: Path,
+    dtype: str = "float32",
+    n: int = N,
+    reference: Callable[..., Any] = lambda _numpy, _dims, a, b: a @ b,
+    **fields: Any,
+) -> Order:
     """Draw a product's inputs and its reference as the parent has them drawn."""
     workload = Workload(
         name="product",
@@ -55,7 +61,7 @@ def order(folder: Path, dtype: str = "float32", n: int = N, **fields: Any) -> Or
         suites=(),
         sizes=[Size(dims={"n": n})],
         inputs=lambda rng, dims: [rng.standard_normal((dims["n"], dims["n"])) for _ in "ab"],
-        phases={"call": Phase(reference=lambda _numpy, _dims, a, b: a @ b)},
+        phases={"call": Phase(reference=reference)},
     )
     drawn = draw(np, workload, {"n": n}, "call", dtype, 0, folder)
     return Order(
@@ -293,6 +299,29 @@ def test_the_time_of_a_user_includes_both_transfers(tmp_path: Path) -> None:
     device = FakeDevice(bytes_per_second=1e6)
     measured = block(product(), order(tmp_path), device)
     transfers = 3 * 4 * N * N / 1e6
+    assert measured["end_to_end_seconds"] == [pytest.approx(2e-3 + transfers, rel=0.01)] * 5
+
+
+def test_parameters_and_gradients_stay_on_the_device(tmp_path: Path) -> None:
+    device = FakeDevice(bytes_per_second=1e6)
+
+    def step(library: FakeDevice, _dims: Dims, x: Any, w: Any) -> Call:
+        loss, gradient = library.empty(1), library.empty(N, N)
+
+        def call() -> Any:
+            device.launch(2e-3)
+            gradient[...] = x @ w
+            loss[...] = gradient.sum()
+            return loss, gradient
+
+        return call
+
+    def right(_numpy: Any, _dims: Dims, x: Any, w: Any) -> Any:
+        return (x @ w).sum().reshape(1), x @ w
+
+    given = order(tmp_path, reference=right, fresh_inputs=1)
+    measured = block(step, given, device)
+    transfers = (4 * N * N + 4) / 1e6  # x there, the loss back
     assert measured["end_to_end_seconds"] == [pytest.approx(2e-3 + transfers, rel=0.01)] * 5
 
 

@@ -11,8 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from bench import catalog
 from bench.errors import RequestError
 from bench.report import Request
-from bench.results.schema import Run
+from bench.results.schema import Run, WorkerLine
 from tests.runs import (
+    gpu_run,
     hostile_run,
     layer,
     matmul,
@@ -58,6 +59,25 @@ def test_the_settings_of_the_user_do_not_change_a_figure() -> None:
 
 def test_one_figure_can_be_asked_for_by_name() -> None:
     assert list(files(realistic_run(), figure="rate-named")) == ["rate-named.svg", "rate-named.png"]
+
+
+@pytest.mark.parametrize("name", sorted(plots.FIGURES))
+def test_each_figure_is_there_by_its_name_as_svg_and_png(name: str) -> None:
+    layers = [
+        layer(number, backend, seconds, device=device)
+        for number in ("1", "2")
+        for backend, device, seconds in (("numpy", "cpu", 1e-2), ("torch-cuda", "gpu", 1e-3))
+    ]
+    measured = gpu_run(*layers)
+    peaks = {"float32": 50e12, "bytes": 4e12, "call": 3e-6, "link_call": 9e-6, "link_bytes": 25e9}
+    measured.workers = [
+        WorkerLine(backend=b, threads=2, block=0, canary=[], layout={}, peaks=peaks)
+        for b in ("numpy", "torch-cpu", "cupy", "torch-cuda")
+    ]
+    found = files(measured, figure=name)
+    assert list(found) == [f"{name}.svg", f"{name}.png"]
+    assert ElementTree.fromstring(found[f"{name}.svg"]).tag.endswith("svg")
+    assert found[f"{name}.png"].startswith(b"\x89PNG")
 
 
 def test_a_mistyped_figure_gets_a_suggestion_and_the_list() -> None:

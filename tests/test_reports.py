@@ -312,17 +312,17 @@ def test_csv_has_one_line_per_case_and_metric() -> None:
     )
     assert text.split("\n") == [
         "run_id,label,started,suite,id,workload,size,batch,phase,dtype,backend,variant,threads,"
-        "device,status,reason,metric,unit,value,low,high",
-        f"{absent},,,,,",
-        f"{case},seconds,s,0.0002,0.000196,0.00020400000000000003",
+        "device,status,reason,metric,unit,value,low,high,workload_version,input_digest",
+        f"{absent},,,,,,1,",
+        f"{case},seconds,s,0.0002,0.000196,0.00020400000000000003,1,",
         f"{case},host_seconds,s,0.00022000000000000003,0.00021560000000000004,0.000224"
-        "40000000000003",
+        "40000000000003,1,",
         f"{case},end_to_end_seconds,s,0.00022000000000000003,0.00021560000000000004,0.000224"
-        "40000000000003",
-        f"{case},first_call_seconds,s,0.002,,",
-        f"{case},samples_per_second,samples/s,40000.0,39215.6862745098,40816.32653061225",
-        f"{case},bytes_per_second,B/s,256901120000.0,251863843137.25488,262144000000.0",
-        f"{case},relative_error,1,3.1e-07,,",
+        "40000000000003,1,",
+        f"{case},first_call_seconds,s,0.002,,,1,",
+        f"{case},samples_per_second,samples/s,40000.0,39215.6862745098,40816.32653061225,1,",
+        f"{case},bytes_per_second,B/s,256901120000.0,251863843137.25488,262144000000.0,1,",
+        f"{case},relative_error,1,3.1e-07,,,1,",
         "",
     ]
 
@@ -345,7 +345,8 @@ def test_json_has_the_records_in_a_fixed_order_of_keys() -> None:
         ' "batch": null, "phase": "call", "dtype": "float32", "backend": "cupy",'
         ' "variant": null, "threads": 2, "device": "cpu", "status": "skipped",'
         ' "reason": "not installed: pip install cupy-cuda12x", "metric": null, "unit": null,'
-        ' "value": null, "low": null, "high": null}\n], "limits": []}\n'
+        ' "value": null, "low": null, "high": null, "workload_version": 1,'
+        ' "input_digest": null}\n], "limits": []}\n'
     )
     assert json.loads(shown("json", run())) == {"schema": 1, "records": [], "limits": []}
 

@@ -1,8 +1,10 @@
 import msgspec
 import pytest
 
+from bench.results.networks import totals
+from bench.results.schema import Run
 from bench.results.table import LONG_COLUMNS, UNITS, long_records, table
-from tests.runs import batch_sweep, gpu_run, matmul, measurement, run, small_run
+from tests.runs import batch_sweep, gpu_run, matmul, measurement, network_run, run, small_run
 
 
 def test_every_case_has_a_record_whether_it_has_a_number_or_not() -> None:
@@ -16,6 +18,19 @@ def test_every_case_has_a_record_whether_it_has_a_number_or_not() -> None:
     ] * 2
     assert all(tuple(r) == LONG_COLUMNS for r in records)
     assert all(r["unit"] == UNITS[r["metric"]] for r in records if r["metric"])
+
+
+def test_a_case_has_one_record_for_each_metric_and_says_which_work_it_was() -> None:
+    runs = [gpu_run(label="a"), network_run(label="b"), small_run(label="c")]
+    records = long_records(
+        [Run(r.header, [*r.measurements, *totals(r.measurements)]) for r in runs]
+    )
+    rows = {(r["run_id"], r["suite"], r["id"], r["metric"]) for r in records}
+    assert len(rows) == len(records)
+    assert {r["workload_version"] for r in records} == {1}
+    assert {r["input_digest"] for r in records if r["size"] == "n=64"} == {"digest of 64", None}
+    values = [value for record in records for value in record.values()]
+    assert all(value is None or isinstance(value, str | int | float) for value in values)
 
 
 def test_the_interval_of_a_rate_is_that_of_the_time_turned_round() -> None:
@@ -43,7 +58,7 @@ def test_the_table_for_pandas_has_one_row_per_case_and_proper_types() -> None:
     integers = {name for name, kind in kinds.items() if kind == "Int64"}
     assert integers == {
         *("workload_version", "dim_batch", "dim_channels", "dim_n", "batch", "threads", "flops"),
-        *("bytes_moved", "effective_batch", "peak_bytes", "blocks", "samples"),
+        *("bytes_moved", "effective_batch", "peak_bytes", "blocks", "samples", "concurrency"),
     }
     seconds = {name for name, kind in kinds.items() if kind == "Float64" and "seconds" in name}
     assert {"seconds", "seconds_low", "seconds_high", "seconds_min", "host_seconds"} <= seconds

@@ -83,6 +83,10 @@ class Backend(ABC):
         """Copy `array` to the device; the copy is complete when this returns."""
 
     @abstractmethod
+    def refill(self, array: Any, host_array: HostArray) -> None:
+        """Copy a host array into a device array that exists; complete when a call sees it."""
+
+    @abstractmethod
     def fetch(self, array: Any) -> Any:
         """Copy an output to host memory in its own dtype, as the user of a result would."""
 

@@ -141,6 +141,10 @@ class CupyBackend(Backend):
         self.drain()
         return copied
 
+    def refill(self, array: Any, host_array: HostArray) -> None:
+        """Copy to the device, in the order of the current stream."""
+        array.set(self._mapped(host_array))
+
     def fetch(self, array: Any) -> Any:
         """Copy a result to host memory."""
         return self.namespace.asnumpy(array)

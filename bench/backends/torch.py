@@ -70,6 +70,10 @@ class TorchBackend(Backend):
         self.drain()
         return copied
 
+    def refill(self, array: Any, host_array: HostArray) -> None:
+        """Copy to the device, in the order of the current stream."""
+        array.copy_(self._mapped(host_array))
+
     def fetch(self, array: Any) -> Any:
         """Copy a result to host memory."""
         return array.cpu()

@@ -1,6 +1,7 @@
 """The command line: one file per command, imported when it is called; errors end here, once."""
 
 import importlib
+import keyword
 import os
 import sys
 from typing import Any, Final
@@ -16,6 +17,8 @@ COMMANDS: Final = {
     "doctor": "Is this machine fit to measure?",
     "run": "Measure a suite.",
     "report": "Show one run or several.",
+    "import": "Turn another tool's results into a run file.",
+    "share": "Copy a run file without what identifies people, places and paths.",
 }
 SUGGESTIONS: Final = {
     "--device": "--backend or --gpu",
@@ -37,14 +40,21 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the command's file; a mistyped name gets the one that was probably meant."""
         choose("command", [cmd_name], COMMANDS)
-        module = importlib.import_module(f"bench.cli.{cmd_name}")
+        file = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        module = importlib.import_module(f"bench.cli.{file}")
         command: click.Command = module.command
+        command.help = _unwrapped(command.help)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _unwrapped(text: str | None) -> str | None:
+    r"""Turn the `\b` that a raw docstring spells out into the mark that keeps lines apart."""
+    return text.replace("\\b\n", "\b\n") if text else text
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -57,6 +67,9 @@ def bench() -> None:
       bench run --suite matmul --preset quick
       bench report results/*.jsonl --as plots
     """
+
+
+bench.help = _unwrapped(bench.help)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -13,7 +14,7 @@ from bench.cli import color_of, width_of, with_output_options
 @click.option("--json", "as_json", is_flag=True, help="Print it for a program.")
 @with_output_options
 def command(as_json: bool, color: str, quiet: bool, verbose: bool) -> None:
-    r"""What can be measured here: suites, workloads, backends and what is missing.
+    r"""What can be measured here: suites, workloads, backends, what is missing; reference runs.
 
     \b
     Example:
@@ -23,18 +24,20 @@ def command(as_json: bool, color: str, quiet: bool, verbose: bool) -> None:
     from bench import catalog
     from bench.backends import backends
     from bench.cores import allowed_cores
+    from bench.results.reference_runs import reference_runs
     from bench.running.probe import probe
 
     suites, workloads = catalog.suites(), catalog.workloads()
     probes = probe(backends(), allowed_cores())
+    references = reference_runs()
     if as_json:
-        click.echo(json.dumps(_as_json(suites, workloads, probes), indent=2))
+        click.echo(json.dumps(_as_json(suites, workloads, probes, references), indent=2))
         return
     painted = color_of(color, sys.stdout)
-    click.echo(_as_text(suites, workloads, probes, painted, verbose), color=painted)
+    click.echo(_as_text(suites, workloads, probes, references, painted, verbose), color=painted)
 
 
-def _as_json(suites: Any, workloads: Any, probes: Any) -> dict[str, Any]:
+def _as_json(suites: Any, workloads: Any, probes: Any, references: Any) -> dict[str, Any]:
     from bench.backends import backends
     from bench.workload import DTYPES, PRESETS
 
@@ -71,12 +74,15 @@ def _as_json(suites: Any, workloads: Any, probes: Any) -> dict[str, Any]:
             }
             for p in probes.values()
         ],
-        "reference_runs": [],
+        "reference_runs": [asdict(run) for run in references],
     }
 
 
-def _as_text(suites: Any, workloads: Any, probes: Any, color: bool, verbose: bool) -> str:
+def _as_text(
+    suites: Any, workloads: Any, probes: Any, references: Any, color: bool, verbose: bool
+) -> str:
     from bench.backends import backends
+    from bench.results.reference_runs import PREFIX
     from bench.running.plan import PRESET
     from bench.text import align
     from bench.workload import PRESETS
@@ -138,6 +144,17 @@ def _as_text(suites: Any, workloads: Any, probes: Any, color: bool, verbose: boo
             ),
         )
     )
+    if references:
+        parts.append(
+            align(
+                ["reference run", "label", "machine", "date", "suites"],
+                [
+                    [f"{PREFIX}{run.name}", run.label, run.machine, run.date, ", ".join(run.suites)]
+                    for run in references
+                ],
+                width=width,
+            )
+        )
     return "\n".join(parts).rstrip()
 
 

@@ -11,7 +11,7 @@ from bench.cli import BAD_REQUEST, color_of, width_of, with_output_options
 @click.command("report")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--as", "form", default="table", show_default=True, metavar="FORM",
-              help="table, markdown, csv, json or plots.")  # fmt: skip
+              help="table, markdown, csv, json, plots or pytest-benchmark.")  # fmt: skip
 @click.option("--figure", metavar="NAME", help="One figure only (with --as plots).")
 @click.option("--only", multiple=True, metavar="GLOB", help="Only cases whose id matches.")
 @click.option("--output", type=click.Path(path_type=Path), metavar="PATH",
@@ -28,6 +28,8 @@ def command(
     verbose: bool,
 ) -> int:
     r"""Show one run or several as a table, Markdown, CSV, JSON or plots.
+
+    A FILE may be reference:NAME, a run that comes with bench; bench list shows them.
 
     \b
     Example:

@@ -6,7 +6,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,7 @@ class Numbers(click.ParamType[Any]):
     """`1,2,4`: whole numbers above zero."""
 
     name = "N,N"
-    least = 1
+    least, most = 1, 10**9
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         """Parse, naming the part that is no number."""
@@ -39,9 +38,56 @@ class Numbers(click.ParamType[Any]):
             number = int(text)
         except ValueError:
             self.fail(f"{text!r} is not a whole number", param, ctx)
-        if not self.least <= number <= 10**9:
-            self.fail(f"{text!r} must be from {self.least} to 1,000,000,000", param, ctx)
+        if not self.least <= number <= self.most:
+            self.fail(f"{text!r} must be from {self.least} to {self.most:,}", param, ctx)
         return number
+
+
+class Clients(Numbers):
+    """`1,2,8`: requests that are under way at a time, each with a thread of its own."""
+
+    most = 256
+
+
+class Rates(click.ParamType[Any]):
+    """`50,200`: requests per second, at random moments."""
+
+    name = "R,R"
+    least, most = 0.001, 1e6
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Parse, naming the part that is no rate."""
+        if not isinstance(value, str):
+            return value
+        return tuple(self._one(text, param, ctx) for text in value.split(","))
+
+    def _one(self, text: str, param: Any, ctx: Any) -> float:
+        try:
+            rate = float(text)
+        except ValueError:
+            self.fail(f"{text!r} is not a number of requests per second", param, ctx)
+        if not self.least <= rate <= self.most:
+            self.fail(f"{text!r} must be from {self.least:g} to {self.most:,.0f}", param, ctx)
+        return rate
+
+
+class Duration(click.ParamType[Any]):
+    """`20ms`: a time in us, ms or s; without a unit in seconds."""
+
+    name = "TIME"
+    units = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "": 1.0}  # noqa: RUF012
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return seconds."""
+        if not isinstance(value, str):
+            return value
+        found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(us|ms|s|)\s*", value)
+        if found is None:
+            self.fail(f"{value!r} is no time such as 20ms, 500us or 0.02s", param, ctx)
+        seconds = float(found[1]) * self.units[found[2]]
+        if not 1e-6 <= seconds <= 3600:
+            self.fail(f"{value!r} must be from 1us to 3600s", param, ctx)
+        return seconds
 
 
 class Dimension(Numbers):
@@ -125,6 +171,24 @@ class Dimension(Numbers):
     type=Numbers(),
     default=(),
     help="Thread counts of the CPU backends. Default: the cores that may be used.",
+)
+@click.option(
+    "--concurrency",
+    type=Clients(),
+    default=(),
+    help="Suite latency: requests under way at a time.",
+)
+@click.option(
+    "--rate",
+    "rates",
+    type=Rates(),
+    default=(),
+    help="Suite latency: requests per second, arriving at random. Default: each follows an answer.",
+)
+@click.option(
+    "--latency-bound",
+    type=Duration(),
+    help="Suite latency: within which 99 of 100 answers must come, such as 20ms.",
 )
 @click.option("--blocks", type=click.IntRange(min=1), metavar="N", help="Fresh processes a case.")
 @click.option(
@@ -236,7 +300,7 @@ def _tell(session: "Session", quiet: bool) -> None:
 
 
 def _open(output: str | None, session: "Session") -> "RunWriter":
-    from bench.results.writing import RunWriter
+    from bench.results.writing import RunWriter, default_path, slug
 
     if output == "-":
         return RunWriter(None)
@@ -248,17 +312,10 @@ def _open(output: str | None, session: "Session") -> "RunWriter":
         "label": header.label,
     }
     if output is None:
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        name = f"{stamp}-{_slug(header.label)}-{_slug('-'.join(session.request.suites))}"
-        return RunWriter(Path("results") / f"{name}.jsonl")
+        return RunWriter(default_path(header.label, "-".join(session.request.suites)))
     for field, value in fields.items():
-        output = output.replace(f"{{{field}}}", _slug(str(value)))
+        output = output.replace(f"{{{field}}}", slug(str(value)))
     return RunWriter(Path(output))
-
-
-def _slug(text: str) -> str:
-    """Return what may stand in a file name on every system."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:60] or "run"
 
 
 def _reopen(path: Path, kept: list[bytes]) -> "RunWriter":

@@ -2,10 +2,11 @@
 
 import contextlib
 import gc
+import math
 import mmap
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,7 @@ from bench.measuring.sampling import (
     take_samples,
     warm_up,
 )
+from bench.measuring.serving import MOST_REQUESTS, SAMPLED_SHARE, Server, Service, open_service
 from bench.measuring.verification import Reference, relative_error, require_right
 from bench.measuring.work import Work
 from bench.workload import Call, Prepare
@@ -57,6 +59,16 @@ class Order(Work):
     cold: bool = False
     """Whether caches are emptied before each call."""
     energy: bool = False
+    fresh_inputs: int | None = None
+    """How many of the inputs, the first ones, are copied to the device for each call; None: all."""
+    serving: Mapping[str, Any] | None = None
+    """How requests are served, if they are: `concurrency`, `rate` (None: a closed loop) and the
+    `seed` of the arrivals."""
+
+    @property
+    def answers(self) -> int | None:
+        """How many of the outputs, the first ones, are copied back; None: all."""
+        return None if self.fresh_inputs is None else 1
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Order":
@@ -90,6 +102,7 @@ class Measuring:
         order: Order,
         canary: Call,
         clock: Clock = time.perf_counter,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Verify the case, warm it up and choose its calls per sample.
 
@@ -119,6 +132,14 @@ class Measuring:
         self.since: Sight | None = None
         self.error = self._verify()
         self.effective_batch = order.require_batch(call, self.stopwatch.output)
+        fresh = zip(inputs[: order.fresh_inputs], self.host_inputs, strict=False)
+        self.server = Server(backend, call, list(fresh), order.answers)
+        again = partial(prepare, backend.namespace, order.dims)
+        self.service = (
+            open_service(self.server, again, inputs, order.serving, clock, sleep)
+            if order.serving is not None
+            else None
+        )
         if once >= HUGE_CALL_SECONDS and order.calls_per_sample in (None, 1):
             # The first call of the process was the warm-up, and the verified one is a sample. The
             # first one alone does not tell: it may have taken so long to load or to compile.
@@ -142,16 +163,38 @@ class Measuring:
         }
 
     def visit(self) -> dict[str, Any]:
-        """Take samples; return them with what disturbed them."""
-        budget, watch = self.order.budget, self.stopwatch
+        """Take samples, and serve requests if there are any; return what disturbed the samples."""
         self.backend.use(self.order.dtype)
-        if self.since is not None:
-            return self._visit_huge(self.since)
+        huge = self.since is not None
+        seen = self._visit_huge(self.since) if self.since is not None else self._sample()
+        if self.service is None:
+            return seen
+        whole = self.order.budget.sampling_seconds / self.visits
+        with _collector_off():
+            if not huge:
+                self._wake()
+            served = self.service.serve(
+                whole - self.calls * sum(seen["seconds"]), math.ceil(MOST_REQUESTS / self.visits)
+            )
+        return {
+            **seen,
+            "request_seconds": served.request_seconds,
+            "serving_seconds": served.serving_seconds,
+        }
+
+    @property
+    def _sampling_seconds(self) -> float:
+        """What all visits together have for samples."""
+        share = 1.0 if self.service is None else SAMPLED_SHARE
+        return share * self.order.budget.sampling_seconds
+
+    def _sample(self) -> dict[str, Any]:
+        watch = self.stopwatch
         with _collector_off():
             since = self._look()
             if self.visits > 1:
                 self._wake()
-            share = budget.sampling_seconds / self.visits
+            share = self._sampling_seconds / self.visits
             samples = take_samples(watch, self.calls, share)
             # The last sample must write its output anew: it is what is verified in the end.
             for output in _outputs(watch.output):
@@ -164,7 +207,7 @@ class Measuring:
     def _visit_huge(self, since: Sight) -> dict[str, Any]:
         """Return the verified call as a sample, with as many more as fit."""
         once, self.since = self.timed[0], None
-        while sum(self.timed) + once <= self.order.budget.sampling_seconds:
+        while sum(self.timed) + once <= self._sampling_seconds:
             self.timed.append(self.stopwatch.sample(1))
         return self._seen(self.timed, since)
 
@@ -173,6 +216,8 @@ class Measuring:
         self.backend.use(self.order.dtype)
         if self.stopwatch.calls > 1:
             self.error = max(self.error, self._verify())
+        if self.service is not None:
+            self._close_service(self.service)
         found: dict[str, Any] = {}
         with _collector_off():
             if self.calls > 1 or self.order.cold:
@@ -185,9 +230,19 @@ class Measuring:
         return {
             **found,
             "relative_error": self.error,
-            "worked_seconds": self.stopwatch.worked + self.first,
+            "worked_seconds": self.stopwatch.worked
+            + self.first
+            + (self.service.worked if self.service else 0.0),
             "notes": self.notes,
         }
+
+    def _close_service(self, service: Service) -> None:
+        """Verify the last answer of every server; say whether they kept up."""
+        service.close()
+        for output in service.answers():
+            self.error = max(self.error, self._verify(output))
+        if service.utilisation is not None and service.utilisation >= 1:
+            self.notes.append("overloaded")
 
     def _stopwatch(self, call: Call, clock: Clock) -> Stopwatch:
         if self.flush is None:
@@ -233,10 +288,11 @@ class Measuring:
             if self.stopwatch.clock() - begin >= WAKE_SECONDS:
                 return
 
-    def _verify(self) -> float:
+    def _verify(self, output: Any = None) -> float:
         order = self.order
         checked = getattr(self.stopwatch.call, "checked", None)
-        output = checked() if checked else self.stopwatch.output
+        if output is None:
+            output = checked() if checked else self.stopwatch.output
         error = relative_error(self.backend, output, order.reference, order.repeats)
         limit = order.reference.limit(order.dtype, order.error_factor)
         require_right(error, order.dtype, limit)
@@ -282,14 +338,9 @@ class Measuring:
         bound = LAUNCH_BOUND_SHARE * statistics.median(self.timed)
         if statistics.median(calls) >= bound > statistics.median(beyond):
             self.notes.append("launch_bound")
-        again = getattr(watch.call, "again", None)
-        again = again or partial(self.prepare, backend.namespace, self.order.dims)
         for _ in range(TRANSFERS if alone < HUGE_CALL_SECONDS else 1):
             begin = watch.clock()
-            moved = [backend.to_device(array) for array in self.host_inputs]
-            output = again(*moved)()
-            for array in _outputs(output):
-                backend.fetch(array)
+            self.server()
             round_trips.append(watch.clock() - begin)
         return {"device_seconds": intervals, "end_to_end_seconds": round_trips}
 
@@ -342,9 +393,9 @@ def failure(backend: Backend | None, error: BaseException) -> CaseError:
     if isinstance(error, CaseError):
         return error
     if isinstance(error, MemoryError) or (backend and backend.is_out_of_memory(error)):
-        said = str(error).strip().split("\n")[0]
+        said = str(error).strip().split("\n")[0] or "memory ran out"
         # PyTorch's CPU allocator says first where in its source it has failed.
-        return CaseError("out_of_memory", said.partition("err == 0. ")[2] or said or "no room")
+        return CaseError("out_of_memory", said.partition("err == 0. ")[2] or said)
     at = error.__traceback__
     while at is not None and at.tb_next is not None:
         at = at.tb_next

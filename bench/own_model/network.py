@@ -139,11 +139,7 @@ class OwnNetwork:
             with undropped(self.torch, self.module):
                 return call()
 
-        def again(*inputs: Any) -> Call:
-            self.take(inputs[: len(self.given)])
-            return call
-
-        return CountedCall(call, lambda: self.rows, checked if drops else None, again)
+        return CountedCall(call, lambda: self.rows, checked if drops else None)
 
 
 PHASES: Final[Mapping[str, Callable[[OwnNetwork], CountedCall]]] = {

@@ -15,7 +15,7 @@ from bench.results.schema import (
     BlockLine,
     CaseLine,
     EndLine,
-    Interval,
+    Latency,
     LimitLine,
     Measurement,
     OutcomeLine,
@@ -38,7 +38,8 @@ _Known = (
     RunLine | CaseLine | BlockLine | OutcomeLine | LimitLine | WorkerLine | Measurement | EndLine
 )
 _KNOWN: Final = msgspec.json.Decoder(_Known)
-_KINDS: Final = frozenset(str(kind.__struct_config__.tag) for kind in get_args(_Known))
+KINDS: Final = {str(kind.__struct_config__.tag): kind for kind in get_args(_Known)}
+"""The type of a line by its `kind`."""
 
 
 class _Kind(msgspec.Struct):
@@ -70,13 +71,18 @@ class RunLines:
 def read_run(path: str | Path) -> Run:
     """Read a run; what a killed run had measured is there, with a remark.
 
+    `reference:NAME` is one that comes with bench.
+
     Raises:
         RunFileError: The file cannot be read as a run.
+        RequestError: There is no such reference run.
     """
+    from bench.results.reference_runs import resolve
     from bench.results.summary import summarise
 
+    path = resolve(path)
     name = plain(str(path))
-    lines = read_lines(Path(path))
+    lines = read_lines(path)
     remarks = [lines.cut] if lines.cut else []
     known = {m.key for m in lines.measurements}
     measurements = lines.measurements
@@ -140,6 +146,18 @@ def read_lines(path: Path) -> RunLines:
     if lines is None:
         raise RunFileError(f"{name}: empty; the run ended before it wrote anything, run it again")
     return lines
+
+
+def read_header(path: Path) -> RunLine:
+    """Read the first line of a run file alone.
+
+    Raises:
+        RunFileError: It is not the header of a run.
+    """
+    name = plain(str(path))
+    for raw in _lines(path):
+        return _header(f"{name}, line 1", raw.removesuffix(b"\n"))
+    raise RunFileError(f"{name}: empty; the run ended before it wrote anything, run it again")
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -226,7 +244,7 @@ def _take(where: str, text: bytes, lines: RunLines, seen: set[tuple[object, ...]
     try:
         line = _KNOWN.decode(text)
     except (ValueError, RecursionError) as error:
-        if _decode(where, text, msgspec.json.Decoder(_Kind)).kind in _KINDS:
+        if _decode(where, text, msgspec.json.Decoder(_Kind)).kind in KINDS:
             _refuse(where, error)
         # A later bench may have more to say; what this one knows stays valid.
         lines.kept.append(text)
@@ -298,8 +316,11 @@ def _require_sound(where: str, line: Measurement) -> None:
         _require_samples(where, block)
     if line.status == "ok" and line.seconds is None:
         _refuse(where, "status ok, but no `seconds`")
-    for name in Measurement.metrics:
-        interval: Interval | None = getattr(line, name)
+    named = {name: getattr(line, name) for name in Measurement.metrics}
+    if line.latency is not None:
+        told = (name for name in Latency.__struct_fields__ if name != "requests")
+        named |= {f"latency.{name}": getattr(line.latency, name) for name in told}
+    for name, interval in named.items():
         if interval is None:
             continue
         ordered = interval.min <= interval.median

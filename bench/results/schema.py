@@ -129,8 +129,8 @@ class Block(Struct, kw_only=True):
 
     seconds: list[Positive]
     calls_per_sample: Annotated[int, Meta(ge=1)]
-    warmup_calls: Count
-    first_call_seconds: Positive
+    warmup_calls: Count | None
+    first_call_seconds: Positive | None
     order: Count
     """Place of the case in its block, from 0."""
     host_seconds: list[Positive] = field(default_factory=list)
@@ -281,7 +281,7 @@ class Measurement(Line, tag="measurement"):
     phase: str
     dtype: str
     backend: str
-    threads: Count
+    threads: Count | None
     device: str
     status: Status
     size: str = ""

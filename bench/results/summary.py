@@ -5,7 +5,16 @@ from statistics import median
 from typing import Any
 
 from bench.results.intervals import Center, intervals
-from bench.results.schema import Block, BlockLine, CaseLine, Interval, Measurement, OutcomeLine
+from bench.results.latency import latencies
+from bench.results.schema import (
+    Block,
+    BlockLine,
+    CaseLine,
+    Interval,
+    Latency,
+    Measurement,
+    OutcomeLine,
+)
 
 NOT_ON_CPU = "a CPU has no clock of its own: see host_seconds"
 DIFFERENT_INPUTS = "the blocks had different inputs"
@@ -32,8 +41,8 @@ def summarise(
     by_case: dict[tuple[str, str], list[BlockLine]] = {}
     for block in blocks:
         by_case.setdefault(block.key, []).append(block)
-    for found in by_case.values():
-        found.sort(key=lambda line: line.block)
+    for lines in by_case.values():
+        lines.sort(key=lambda line: line.block)
     ends = {outcome.key: outcome for outcome in outcomes}
     ok = {
         case.key: by_case[case.key]
@@ -49,10 +58,21 @@ def summarise(
         for place in dict.fromkeys(places.values()):
             own = {key: found for key, found in samples.items() if places[key] == place}
             centers[metric].update(intervals(own))
-    return [
+    clients: dict[tuple[str, str], tuple[Latency | None, dict[str, str]]] = {}
+    serving = {case.key for case in cases if case.concurrency is not None}
+    for place in dict.fromkeys(places.values()):
+        clients.update(
+            latencies({k: v for k, v in ok.items() if k in serving and places[k] == place})
+        )
+    found = [
         _measurement(case, by_case.get(case.key, []), ends.get(case.key), centers, unreached)
         for case in cases
     ]
+    for measurement in found:
+        if measurement.key in clients:
+            measurement.latency, why = clients[measurement.key]
+            measurement.unknown.update(why)
+    return found
 
 
 def _samples(

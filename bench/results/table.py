@@ -39,6 +39,7 @@ COUNT_COLUMNS: Final = (
     "workload_version",
     "batch",
     "threads",
+    "concurrency",
     "flops",
     "bytes_moved",
     "effective_batch",
@@ -53,6 +54,12 @@ UNITS: Final = {
     "end_to_end_seconds": "s",
     "first_call_seconds": "s",
     "samples_per_second": "samples/s",
+    "latency_p50": "s",
+    "latency_p90": "s",
+    "latency_p99": "s",
+    "latency_p999": "s",
+    "latency_jitter": "s",
+    "requests_per_second": "1/s",
     "flops_per_second": "FLOP/s",
     "bytes_per_second": "B/s",
     "effective_batch": "samples",
@@ -63,6 +70,16 @@ UNITS: Final = {
     "speedup_with_transfers": "1",
 }
 """The metrics of the long form, in their order."""
+
+LATENCY: Final = {
+    "latency_p50": "p50",
+    "latency_p90": "p90",
+    "latency_p99": "p99",
+    "latency_p999": "p999",
+    "latency_jitter": "jitter",
+    "requests_per_second": "requests_per_second",
+}
+"""The metrics of what clients see, with their names in the run file."""
 
 LONG_COLUMNS: Final = (
     "run_id",
@@ -86,7 +103,10 @@ LONG_COLUMNS: Final = (
     "value",
     "low",
     "high",
+    "workload_version",
+    "input_digest",
 )
+"""New columns come last; a run, suite, id and metric stand in one row only."""
 
 
 def table(runs: Sequence[Run]) -> "pandas.DataFrame":
@@ -117,10 +137,12 @@ def _columns(dims: Sequence[str]) -> dict[str, str]:
     order = (
         *("run_id", "label", "suite", "id", "workload", "workload_version", "size", *dims),
         *("batch", "phase", "dtype", "backend", "variant", "model", "threads", "device"),
+        *("concurrency", "rate"),
         *("status", "reason", "seconds", "seconds_low", "seconds_high", "seconds_min"),
         *("host_seconds", "host_seconds_low", "host_seconds_high"),
         *("device_seconds", "device_seconds_low", "device_seconds_high"),
         *("end_to_end_seconds", "end_to_end_seconds_low", "end_to_end_seconds_high"),
+        *(f"{name}{end}" for name in LATENCY for end in ("", "_low", "_high")),
         *("first_call_seconds", "samples_per_second"),
         *("samples_per_second_low", "samples_per_second_high", "effective_batch"),
         *("flops", "flops_per_second", "bytes_moved", "bytes_per_second"),
@@ -151,6 +173,7 @@ def _row(run: Run, m: Measurement, found: Speedup | None) -> dict[str, Any]:
         "flags": ", ".join(m.flags),
         "blocks": len(m.blocks),
         "samples": sum(len(block.seconds) for block in m.blocks),
+        "rate": m.rate,
         "seconds_min": m.seconds.min if m.seconds else None,
         "speedup_over": found.cpu.id if found else None,
         "speedup_with_transfers_over": found.cpu_host.id if found and found.cpu_host else None,
@@ -204,7 +227,7 @@ def _metric(
     if name == "speedup_with_transfers":
         return _ratio(found.with_transfers if found else None)
     if name == "first_call_seconds":
-        firsts = [block.first_call_seconds for block in m.blocks]
+        firsts = [first for b in m.blocks if (first := b.first_call_seconds) is not None]
         return (median(firsts) if firsts else None), None, None
     if name == "samples_per_second":
         return _rate(m.batch or None, m.seconds)
@@ -212,7 +235,7 @@ def _metric(
         return _rate(m.flops, m.seconds)
     if name == "bytes_per_second":
         return _rate(m.bytes_moved, m.seconds)
-    value = getattr(m, name)
+    value = getattr(m.latency, LATENCY[name], None) if name in LATENCY else getattr(m, name)
     if isinstance(value, Interval):
         return value.median, value.low, value.high
     return value, None, None

@@ -2,8 +2,10 @@
 
 import math
 import os
+import re
 import sys
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -11,6 +13,17 @@ import msgspec
 
 from bench.errors import OutputError
 from bench.results.schema import Line
+
+
+def slug(text: str) -> str:
+    """Return what may stand in a file name on every system."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:60] or "run"
+
+
+def default_path(label: str, content: str) -> Path:
+    """Return where a run is written that was not told where."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    return Path("results") / f"{stamp}-{slug(label)}-{slug(content)}.jsonl"
 
 
 class RunWriter:

@@ -12,7 +12,7 @@ import random
 import statistics
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, cast
 
 from bench.cores import available_memory
@@ -27,7 +27,7 @@ from bench.results.schema import (
     WorkerLine,
 )
 from bench.running.inputs import Inputs, work_of
-from bench.running.plan import RunRequest
+from bench.running.plan import LEAST_VISITS, RunRequest
 from bench.running.reach import Reach, sweeps
 from bench.running.seats import Seat, Seats, seat_of
 from bench.running.worker_process import WorkerProcess
@@ -117,6 +117,8 @@ class Begun:
     samples: list[float] = field(default_factory=list)
     visits: list[int] = field(default_factory=list)
     canary: list[float] = field(default_factory=list)
+    request_seconds: list[float] = field(default_factory=list)
+    serving_seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
     disturbed: list[str] = field(default_factory=list)
 
@@ -298,15 +300,18 @@ class Execution:
     def _ask_begin(
         self, case: CaseLine, drawn: Mapping[str, Any]
     ) -> tuple[WorkerProcess, dict[str, Any]]:
+        phase = self.workloads[case.workload].phases[case.phase]
         order = {
             **self._work(case, drawn),
             **{name: drawn[name] for name in ("decoy", "reference")},
             "budget": asdict(self._budget(case)),
             "cores": self.cores,
-            "error_factor": self.workloads[case.workload].phases[case.phase].error_factor,
+            "error_factor": phase.error_factor,
+            "fresh_inputs": phase.fresh_inputs,
             "calls_per_sample": self.progress.calls_per_sample(case.key),
             "cold": case.is_cold,
             "energy": self.request.energy,
+            **self._serving(case),
         }
         seat = seat_of(case)
         worker = self._seats.worker(seat)
@@ -322,7 +327,21 @@ class Execution:
         return worker, reply
 
     def _budget(self, case: CaseLine) -> Budget:
-        return self.request.budget(self.suites[case.suite].share)
+        suite = self.suites[case.suite]
+        budget = self.request.budget(suite.share)
+        # A service works on and on: few visits, but long ones.
+        return replace(budget, visits=LEAST_VISITS) if suite.serves else budget
+
+    def _serving(self, case: CaseLine) -> dict[str, Any]:
+        """Return what the order of a case says that serves requests."""
+        if not self.suites[case.suite].serves:
+            return {}
+        serving = {
+            "concurrency": case.concurrency,
+            "rate": case.rate,
+            "seed": self.rng.getrandbits(32),
+        }
+        return {"calls_per_sample": 1, "serving": serving}
 
     def _visit(
         self, due: list[Begun], begun: list[Begun], block: int, allowed: int
@@ -343,6 +362,8 @@ class Execution:
                     begun.remove(one)
                     yield self._outcome(one.case, block, error)
             disturbed = sorted({d for _, reply in seen for d in reply["disturbances"]})
+            if due and self.suites[due[0].case.suite].serves:
+                break  # what befalls a service is part of what its clients wait for
             if not disturbed or repeated >= min(RETRIES, allowed):
                 break
             for one in due:
@@ -353,6 +374,8 @@ class Execution:
             one.samples += reply["seconds"]
             one.visits.append(len(reply["seconds"]))
             one.canary.append(reply["canary"])
+            one.request_seconds += reply.get("request_seconds", [])
+            one.serving_seconds += reply.get("serving_seconds", 0.0)
             one.notes += [note for note in reply["notes"] if note not in one.notes]
             one.disturbed += reply["disturbances"][:1]
         return repeated
@@ -384,6 +407,8 @@ class Execution:
             seconds=one.samples,
             visits=one.visits,
             canary=one.canary,
+            request_seconds=one.request_seconds,
+            serving_seconds=one.serving_seconds,
             host_seconds=reply.get("host_seconds", one.samples),
             device_seconds=reply.get("device_seconds", []),
             end_to_end_seconds=reply.get("end_to_end_seconds", []),

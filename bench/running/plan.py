@@ -145,6 +145,7 @@ def make_plan(
     choose("cache", [request.cache], CACHES)
     _check_threads(request.threads, cores)
     chosen = choose_suites(request.suites, suites)
+    _check_load(request, chosen)
     cases: dict[tuple[str, str], CaseLine] = {}
     refused: list[str] = []
     for suite in chosen:
@@ -197,6 +198,19 @@ def _check_threads(threads: Sequence[int], cores: int) -> None:
             raise RequestError(
                 f"--threads {count}: this process may use {cores} cores; give 1 to {cores}"
             )
+
+
+def _check_load(request: RunRequest, suites: Sequence[Suite]) -> None:
+    given = {
+        "--concurrency": request.concurrency,
+        "--rate": request.rates,
+        "--latency-bound": request.latency_bound,
+    }
+    if any(suite.serves for suite in suites):
+        return
+    for option, value in given.items():
+        if value:
+            raise RequestError(f"{option} is about requests to a service: add --suite latency")
 
 
 def _backends_of(suite: Suite, chosen: Sequence[str]) -> list[str]:

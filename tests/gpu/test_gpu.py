@@ -293,6 +293,48 @@ def test_a_convolution_agrees_with_float64(
         assert error <= part.error_factor * LIMITS["float32"], way
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+def test_an_array_is_refilled_in_place(backend: Backend, dtype: str, tmp_path: Path) -> None:
+    if backend.unsupported(dtype):
+        pytest.skip(str(backend.unsupported(dtype)))
+    workload = catalog.workloads()["matmul"]
+    files = draw(np, workload, {"m": 8, "n": 8, "k": 8}, "call", dtype, 0, tmp_path)
+    one, other = (read_arrays(Path(name))[0] for name in (files.inputs, files.decoy))
+    there = backend.to_device(one)
+    backend.refill(there, other)
+    backend.synchronize()
+    expected = np.asarray(backend.to_float64(backend.to_device(other)))
+    assert (np.asarray(backend.to_float64(there)) == expected).all()
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_requests_are_served_with_their_transfers(
+    backend: Backend, concurrency: int, tmp_path: Path
+) -> None:
+    workload = catalog.workloads()["lenet5"]
+    part, size = workload.phases["forward"], workload.sizes[0]
+    files = draw(np, workload, size.dims, "forward", "float32", 0, tmp_path)
+    serving = {"concurrency": concurrency, "rate": None, "seed": 0}
+    given = Order(
+        dims=size.dims,
+        dtype="float32",
+        inputs=files.inputs,
+        decoy=files.decoy,
+        reference=files.reference,
+        budget=Budget(warmup_seconds=0.1, warmup_cap_seconds=0.2, sampling_seconds=0.4, visits=2),
+        cores=2,
+        calls_per_sample=1,
+        fresh_inputs=part.fresh_inputs,
+        serving=serving,
+    )
+    prepare = part.implementation(backend.name)
+    assert prepare is not None
+    found = whole_block(backend, prepare, given)
+    assert len(found["request_seconds"]) > 20
+    if concurrency == 1:  # a request is a call and its transfers
+        assert np.median(found["request_seconds"]) > np.median(found["seconds"])
+
+
 def test_every_layer_agrees_with_float64(backend: Backend, tmp_path: Path) -> None:
     suites = catalog.suites()
     for workload in catalog.workloads().values():
