@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from bench.catalog import PACKAGE
 from bench.errors import CaseError
+from bench.own_model.signature import require_signature
 from bench.own_model.spec import ModelSpec
 
 _INSTALLED: Final = ("stdlib", "purelib", "platlib")
@@ -118,6 +119,7 @@ class OwnModel:
             (i.name, torch.zeros((2, *i.shape), dtype=getattr(torch, i.dtype)))
             for i in self.spec.inputs
         ] or [(name, array.cpu()) for name, array in built.examples or []]
+        require_signature(module, [name for name, _ in given], built.constants)
         was_training = module.training
         module.eval()
         with _undisturbed(torch), torch.no_grad(), blaming("forward"):

@@ -2,14 +2,16 @@
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import CaseError
-from bench.own_model.building import OwnModel
 from bench.own_model.spec import FLOATING
 
+if TYPE_CHECKING:
+    from bench.own_model.building import OwnModel
 
-def describe_inputs(own: OwnModel) -> list[dict[str, Any]]:
+
+def describe_inputs(own: "OwnModel") -> list[dict[str, Any]]:
     """Describe the inputs: those of the command line, or else the factory's examples."""
     if own.built.examples is not None:
         return [

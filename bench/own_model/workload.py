@@ -79,6 +79,7 @@ def _phase(name: str, facts: Mapping[str, Any], own: OwnModel) -> Phase:
         variants={"compiled": {"torch": prepared("compiled")}},
         is_network=True,
         apart=1 + len(facts.get("outputs", {}).get(name, ())) if name == "training_step" else 0,
+        fresh_inputs=len(facts.get("inputs", ())),
         error_factor=DECISIONS if name == "training_step" else 1.0,
         verified="without dropout" if drops else "full",
         skipped=facts.get("skipped", {}).get(name),
