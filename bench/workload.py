@@ -96,8 +96,10 @@ class Phase:
     """Draws what this phase needs, where that is not what the workload draws."""
     fresh_inputs: int | None = None
     """How many of the inputs, the first ones, are new in each call, as the samples of a network
-    are: they alone are copied to a device, and the first output back; the others stay there, as
-    parameters and gradients do. None: all inputs and outputs are copied."""
+    are: they alone are copied to a device, the others stay there, as parameters do; None: all."""
+    answers: int | None = None
+    """How many of the outputs, the first ones, are copied back from a device, as the loss of a
+    training step is; the others stay there, as gradients do; None: all."""
     error_factor: float = 1.0
     """Widens the limits of verification: 4 for several layers in a row, 8 for gradients, which add
     up more terms than one output has."""

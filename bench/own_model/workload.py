@@ -80,6 +80,7 @@ def _phase(name: str, facts: Mapping[str, Any], own: OwnModel) -> Phase:
         is_network=True,
         apart=1 + len(facts.get("outputs", {}).get(name, ())) if name == "training_step" else 0,
         fresh_inputs=len(facts.get("inputs", ())),
+        answers=1 if name == "training_step" else None,
         error_factor=DECISIONS if name == "training_step" else 1.0,
         verified="without dropout" if drops else "full",
         skipped=facts.get("skipped", {}).get(name),

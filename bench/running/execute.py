@@ -308,6 +308,7 @@ class Execution:
             "cores": self.cores,
             "error_factor": phase.error_factor,
             "fresh_inputs": phase.fresh_inputs,
+            "answers": phase.answers,
             "calls_per_sample": self.progress.calls_per_sample(case.key),
             "cold": case.is_cold,
             "energy": self.request.energy,

@@ -325,6 +325,7 @@ def test_requests_are_served_with_their_transfers(
         cores=2,
         calls_per_sample=1,
         fresh_inputs=part.fresh_inputs,
+        answers=part.answers,
         serving=serving,
     )
     prepare = part.implementation(backend.name)
