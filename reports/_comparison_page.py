@@ -6,19 +6,9 @@ from typing import Any
 
 from bench.report import Document, Request, Table
 
-from . import _cost_figure, _svg
+from . import _cost_figure, _page_tables, _svg
 from ._page_document import document
-
-
-@dataclass(frozen=True)
-class PageTable:
-    """A table under an anchor of its own, without holes: rows may be sorted."""
-
-    id: str
-    title: str
-    columns: Sequence[str]
-    right: frozenset[int]
-    rows: Sequence[Sequence[str]]
+from ._page_tables import TableRow
 
 
 @dataclass(frozen=True)
@@ -26,7 +16,7 @@ class CostFigure:
     """The costs of the same work on every machine, drawn, with the tables that it shows."""
 
     svg: Any
-    data: Sequence[PageTable]
+    data: Sequence[_page_tables.Table]
 
 
 def render(found: Document, _request: Request) -> str:
@@ -61,10 +51,11 @@ def render(found: Document, _request: Request) -> str:
     )
 
 
-def _numbered(table: Table, number: int) -> PageTable:
+def _numbered(table: Table, number: int) -> _page_tables.Table:
     """Repeat what stands in the first row of a group only: sorted, no row has one above it."""
-    rows: list[Sequence[str]] = []
+    rows: list[TableRow] = []
     for row in table.rows:
-        first = row[0] or (rows[-1][0] if rows else "")
-        rows.append([first, *row[1:]])
-    return PageTable(f"table-{number}", table.title, table.columns, table.right, rows)
+        first = row[0] or (rows[-1].cells[0] if rows else "")
+        rows.append(TableRow([first, *row[1:]], id="", href=""))
+    name = f"table-{number}"
+    return _page_tables.Table(name, table.title, table.columns, table.right, rows)

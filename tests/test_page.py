@@ -671,7 +671,9 @@ def test_the_templates_are_in_the_wheel() -> None:
     assert settings["package-data"]["bench.reports"] == ["templates/*"]
     folder = _page_document.TEMPLATES
     names = {path.name for path in folder.iterdir()}
-    assert names == {"page.html", "comparison.html", "parts.html", "page.css", "page.js"}
+    assert names == {*(f"{name}.html" for name in ("base", "page", "comparison", "parts"))} | {
+        *("page.css", "page.js"),
+    }
 
 
 def test_labels_of_any_script_are_shown() -> None:
