@@ -53,7 +53,7 @@ class Inspection:
         self.numpy = importlib.import_module("numpy")
         module = own.built.module
         self.facts: dict[str, Any] = {
-            "inputs": describe_inputs(own),
+            "inputs": describe_inputs(own.spec, own.built.module, own.built.examples),
             "outputs": {},
             "loss": "loss",
             "skipped": {},

@@ -1,19 +1,18 @@
 """Which inputs the model takes, as the user says and as its `forward` does."""
 
 import inspect
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from bench.errors import CaseError
-from bench.own_model.spec import FLOATING
-
-if TYPE_CHECKING:
-    from bench.own_model.building import OwnModel
+from bench.own_model.spec import FLOATING, ModelSpec
 
 
-def describe_inputs(own: "OwnModel") -> list[dict[str, Any]]:
-    """Describe the inputs: those of the command line, or else the factory's examples."""
-    if own.built.examples is not None:
+def describe_inputs(
+    spec: ModelSpec, module: Any, examples: Sequence[tuple[str | None, Any]] | None
+) -> list[dict[str, Any]]:
+    """Describe the inputs: the factory's `examples`, or else those of the command line."""
+    if examples is not None:
         return [
             {
                 "name": name,
@@ -23,17 +22,17 @@ def describe_inputs(own: "OwnModel") -> list[dict[str, Any]]:
                 else str(tensor.dtype).removeprefix("torch."),
                 "high": None,
             }
-            for name, tensor in own.built.examples
+            for name, tensor in examples
         ]
-    if not own.spec.inputs:
+    if not spec.inputs:
         raise CaseError(
             "failed",
-            f"--input is missing; {_signature(own.built.module)}: give --input [NAME=]SHAPE for"
+            f"--input is missing; {_signature(module)}: give --input [NAME=]SHAPE for"
             " each, without the batch, or return (module, example_inputs)",
         )
     return [
         {"name": i.name, "shape": list(i.shape), "dtype": i.dtype, "high": i.high}
-        for i in own.spec.inputs
+        for i in spec.inputs
     ]
 
 
