@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "run": "Measure a suite.",
     "report": "Show one run or several.",
     "compare": "Machines side by side: speed, cost, energy.",
+    "check": "Did it get slower? A gate against stored runs.",
     "import": "Turn another tool's results into a run file.",
     "share": "Copy a run file without what identifies people, places and paths.",
 }
