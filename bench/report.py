@@ -75,6 +75,8 @@ class ComparisonReport:
     render: Callable[[Document, Request], str | Mapping[str, bytes]]
     is_for_programs: bool = False
     """Whether it is given every number, however many there are."""
+    suffix: str = ""
+    """Of its file, such as `.html`, if nobody reads it in a terminal: there it goes into a file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,3 +104,6 @@ class Report:
     render: Callable[[Sequence[Run], Request], str | Mapping[str, bytes]]
     figures: Mapping[str, str] | None = None
     """The figures that it can draw, with what each shows."""
+    suffix: str = ""
+    """Of its file, such as `.html`, if nobody reads it in a terminal: there it goes into a file
+    beside the run's."""

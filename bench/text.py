@@ -22,6 +22,8 @@ def plain(text: str) -> str:
     Covers control characters, line breaks, bidirectional marks, zero-width characters, lone
     surrogates and unassigned code points. Backslashes stay, so that paths stay readable.
     """
+    if text.isprintable():
+        return text
     return "".join(c if _has_glyph(c) else _escape(c) for c in text)
 
 

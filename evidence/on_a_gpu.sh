@@ -2,7 +2,8 @@
 # For a machine with an NVIDIA GPU and little time: the GPU tests and every suite on all four
 # backends, smallest first, in under 25 minutes. Run files, plots and logs are left in a folder.
 #
-#   bash evidence/on_a_gpu.sh [FOLDER [PART...]]     parts: look tests quick agree standard report
+#   bash evidence/on_a_gpu.sh [FOLDER [PART...]]
+#   parts: look tests quick sweeps agree standard report
 #
 # PYTHON names the interpreter (default: python3); it needs bench's dependencies, PyTorch with CUDA,
 # CuPy, pytest, pytest-benchmark and hypothesis. What a part cannot do is in its log; the next one
@@ -11,7 +12,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-gpu-$(date -u +%Y%m%dT%H%M%SZ)}
 shift || true
-parts=${*:-look tests quick agree standard report}
+parts=${*:-look tests quick sweeps agree standard report}
 python=${PYTHON:-python3}
 mkdir -p "$out"
 export PYTHONUNBUFFERED=1
@@ -47,10 +48,16 @@ quick() {
     suite quick-matmul 120 --suite matmul --preset quick \
         --dtype float32 --dtype tf32 --dtype float16 --dtype bfloat16 --dtype float64
     suite quick-convolution 100 --suite convolution --preset quick
-    for name in layers passes; do
-        "$python" -m bench run --suite $name --dry-run >/dev/null 2>&1 &&
-            suite quick-$name 110 --suite $name --preset quick
-    done
+    suite quick-layers 110 --suite layers --preset quick
+    suite quick-passes 110 --suite passes --preset quick
+}
+
+sweeps() {
+    # The CPU ends at its patience, the GPU where its memory does.
+    suite sweep 150 --suite batch-sweep --minutes 2 --only 'resnet50/imagenet,*' \
+        --batch 1,4,16,64,256,1024,4096 --backend torch-cpu --backend torch-cuda
+    suite latency 100 --suite latency --preset quick --concurrency 1,4 --latency-bound 10ms \
+        --backend torch-cpu --backend torch-cuda --only 'resnet50*' --only 'transformer*'
 }
 
 agree() {
@@ -61,9 +68,9 @@ agree() {
 }
 
 standard() {
-    suite transfer 80 --suite transfer --minutes 1
-    suite matmul 170 --suite matmul --minutes 2.5 --dtype float32 --dtype float16 --dtype bfloat16
-    suite convolution 170 --suite convolution --minutes 2.5 --only '*resnet50*' \
+    suite transfer 50 --suite transfer --minutes 0.5
+    suite matmul 110 --suite matmul --minutes 1.5 --dtype float32 --dtype float16 --dtype bfloat16
+    suite convolution 110 --suite convolution --minutes 1.5 --only '*resnet50*' \
         --dtype float32 --dtype tf32
 }
 
@@ -73,6 +80,8 @@ report() {
         step "report-$(basename "$file" .jsonl)" 60 "$python" -m bench report "$file"
         step "plots-$(basename "$file" .jsonl)" 90 "$python" -m bench report "$file" --as plots \
             --output "$out/plots-$(basename "$file" .jsonl)"
+        step "page-$(basename "$file" .jsonl)" 60 "$python" -m bench report "$file" --as page \
+            --output "$out/$(basename "$file" .jsonl).html"
         files+=("$file")
     done
     step libraries 60 "$python" evidence/gpu_libraries.py "${files[@]}"

@@ -13,7 +13,7 @@ from bench.results.schema import LimitLine, Run
 from bench.text import plain
 
 from . import _panels, _summary
-from ._panels import Point
+from ._panels import Data, Point
 from ._speedup_panels import ALONE, WITH_TRANSFERS, crossing
 
 
@@ -61,6 +61,30 @@ class BatchPanel:
         """The batches that were measured, in their order."""
         return sorted({point.x for line in self.lines for point in line.throughput})
 
+    def data(self) -> Data:
+        """Return the curves as a table, with what they tell."""
+        points = [
+            (line, rate, time)
+            for line in self.lines
+            for rate, time in zip(line.throughput, line.latency, strict=True)
+        ]
+        rows = [
+            [
+                f"{rate.x:,.0f}",
+                line.name,
+                units.grouped(rate.y),
+                "one block"
+                if rate.low is None or rate.high is None
+                else f"[{units.grouped(rate.low)}, {units.grouped(rate.high)}]",
+                units.seconds(time.y),
+                units.size(next((int(p.y) for p in line.memory if p.x == rate.x), None)),
+            ]
+            for line, rate, time in points
+        ]
+        columns = ("batch", "line", "samples/s", "95% interval", "time of a call", "peak memory")
+        said = [f"{line.name}: {line.sentence}." for line in self.lines]
+        return Data(columns, rows, [rate.key for _, rate, _ in points], said)
+
     def in_words(self) -> str:
         """Say the curves and what they tell."""
         return " ".join(f"{line.name}: {_curves(line)}; {line.sentence}." for line in self.lines)
@@ -98,7 +122,7 @@ def _line(run: Run, runs: Sequence[Run], sweep: BatchSweep, pairs: Sequence[Spee
     rates = [(m, rate) for m in sweep.timed if (rate := throughput(m))]
     return BatchLine(
         name=_panels.in_run(run, sweep.place, runs),
-        throughput=[Point(m.batch or 0, r.median, r.low, r.high) for m, r in rates],
+        throughput=[Point(m.batch or 0, r.median, r.low, r.high, m.key) for m, r in rates],
         latency=[
             Point(m.batch or 0, m.seconds.median, m.seconds.low, m.seconds.high)
             for m in sweep.timed

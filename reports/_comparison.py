@@ -65,7 +65,15 @@ def _sections(found: Sequence[Speedup], prefix: str) -> list[Section]:
         group = list(members)
         gpu = group[0].gpu
         sections.append(
-            Section(gpu.suite, gpu.workload, f"{prefix}{title(group[0])}", _rows(group))
+            Section(
+                gpu.suite,
+                gpu.workload,
+                f"{prefix}{title(group[0])}",
+                _rows(group),
+                COLUMNS,
+                RIGHT,
+                [pair.gpu for pair in group],
+            )
         )
     return sections
 

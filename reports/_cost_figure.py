@@ -2,7 +2,8 @@
 
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from html import escape
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
@@ -29,26 +30,40 @@ def render(document: Document, _request: Request) -> Mapping[str, bytes]:
     Raises:
         RequestError: The comparison has no costs.
     """
-    # The crossings of a curve, if it has any, stand right behind it.
-    curves = [
+    found = curves(document)
+    if not found:
+        raise RequestError("no costs to draw; give --prices with a price of what was measured")
+    files: dict[str, bytes] = {}
+    for number, (curve, own) in enumerate(found):
+        name = _NAME if number == 0 else f"{_NAME}-{number + 1}"
+        png = io.BytesIO()
+        with _style(name):
+            draw(curve, own).savefig(png, format="png", dpi=150, metadata={"Software": None})
+        files[f"{name}.svg"] = _described(svg(curve, own, name).decode(), name, curve, own).encode()
+        files[f"{name}.png"] = png.getvalue()
+    return files
+
+
+def curves(document: Document) -> list[tuple[Table, Table | None]]:
+    """Return each table of costs with that of its crossings, which stands right behind it."""
+    return [
         (table, after if after and after.name == "crossings" else None)
         for table, after in zip_longest(document.tables, document.tables[1:])
         if table.name == "cost_curve"
     ]
-    if not curves:
-        raise RequestError("no costs to draw; give --prices with a price of what was measured")
-    files: dict[str, bytes] = {}
-    for number, (curve, own) in enumerate(curves):
-        name = _NAME if number == 0 else f"{_NAME}-{number + 1}"
-        svg, png = io.BytesIO(), io.BytesIO()
-        with _drawing.style(name), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-            figure = draw(curve, own)
-            figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-            figure.savefig(png, format="png", dpi=150, metadata={"Software": None})
-        files[f"{name}.svg"] = _described(svg.getvalue().decode(), name, curve, own).encode()
-        files[f"{name}.png"] = png.getvalue()
-    return files
+
+
+def svg(curve: Table, crossings: Table | None, name: str = _NAME) -> bytes:
+    """Return the figure of a table of costs as SVG."""
+    with _style(name):
+        return _drawing.svg(draw(curve, crossings))
+
+
+@contextmanager
+def _style(name: str) -> Iterator[None]:
+    with _drawing.style(name), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
 
 
 def draw(curve: Table, crossings: Table | None = None) -> "Figure":
@@ -108,13 +123,18 @@ def _cost_at(lines: Mapping[str, Sequence[Mapping[str, Any]]], crossing: Any) ->
     return float(first["value"] + share * (last["value"] - first["value"]))
 
 
+def in_words(crossings: Table | None) -> str:
+    """Say where which machine costs less."""
+    rows = crossings.rows if crossings else ()
+    words = [f"{row[0]} costs less up to {row[2]}, {row[1]} after it." for row in rows]
+    return " ".join(words) or "No crossings."
+
+
 def _described(svg: str, name: str, curve: Table, crossings: Table | None) -> str:
     """Give the SVG what a screen reader says."""
-    words = [f"{row[0]} costs less up to {row[2]}, {row[1]} after it." for row in
-             (crossings.rows if crossings else ())]  # fmt: skip
     head = (
         f'<title id="bench-{name}-title">{escape(plain(curve.title))}</title>'
-        f'<desc id="bench-{name}-desc">{escape(plain(" ".join(words) or "No crossings."))}</desc>'
+        f'<desc id="bench-{name}-desc">{escape(plain(in_words(crossings)))}</desc>'
     )
     role = f'role="img" aria-labelledby="bench-{name}-title bench-{name}-desc"'
     start = svg.index("<svg ")

@@ -13,6 +13,7 @@ from bench.results.schema import Interval, Measurement, Run
 from bench.text import plain
 
 from . import _panels, _summary
+from ._panels import Data, Key
 
 _STEPS: Final = 150
 """Points of a curve: more would make the file larger, not the picture finer."""
@@ -37,6 +38,8 @@ class Curve:
     requests: int
     points: Sequence[tuple[float, float]]
     marks: Sequence[Mark]
+    key: Key | None = None
+    """The suite and the id of the case."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,23 @@ class LatencyPanel:
     title: str
     curves: Sequence[Curve]
     bounds: Sequence[float]
+
+    def data(self) -> Data:
+        """Return the percentiles as a table."""
+        found = [(curve, mark) for curve in self.curves for mark in curve.marks]
+        rows = [
+            [
+                curve.name,
+                mark.name,
+                units.seconds(mark.seconds.median),
+                units.seconds_interval(mark.seconds.low, mark.seconds.high),
+                f"{curve.requests:,}",
+            ]
+            for curve, mark in found
+        ]
+        columns = ("line", "percentile", "time", "95% interval", "requests")
+        bounds = [f"The bound is {written(bound)}." for bound in self.bounds]
+        return Data(columns, rows, [curve.key for curve, _ in found], bounds)
 
     def in_words(self) -> str:
         """Say what the panel shows to somebody who cannot see it."""
@@ -116,6 +136,7 @@ def _curve(m: Measurement, name: str) -> Curve:
             for key, shown, beyond in _MARKED
             if (seconds := getattr(m.latency, key)) is not None
         ],
+        m.key,
     )
 
 

@@ -16,6 +16,7 @@ from bench.text import plain
 
 from . import _summary
 
+Key = tuple[str, str]
 SHORTEST: Final = 1e-30
 """Seconds that no clock tells; ratios of such times leave the range of numbers."""
 
@@ -28,6 +29,20 @@ class Point:
     y: float
     low: float | None
     high: float | None
+    key: Key | None = None
+    """The suite and the id of the case."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a panel shows, as a table."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    keys: Sequence[Key | None]
+    """The suite and the id of the case behind each row."""
+    remarks: Sequence[str] = ()
+    """What the panel says besides its points."""
 
 
 @dataclass
@@ -55,6 +70,21 @@ class Panel:
         """Return the lowest and the highest value of the axis; intervals lie within."""
         return limits([p for s in self.series for p in s.points])
 
+    @property
+    def remarks(self) -> Sequence[str]:
+        """Say what the panel shows besides its points."""
+        return ()
+
+    def data(self) -> Data:
+        """Return the points as a table."""
+        points = [(series.name, p) for series in self.series for p in series.points]
+        rows = [[self._where(p), name, *written(p, f" {self.unit}")] for name, p in points]
+        columns = (self.x_label or "size", "line", self.y_label, "95% interval")
+        return Data(columns, rows, [p.key for _, p in points], self.remarks)
+
+    def _where(self, p: Point) -> str:
+        return self.names[int(p.x)] if self.names else f"{p.x:,.0f}"
+
     def in_words(self) -> str:
         """Say what the panel shows to somebody who cannot see it."""
         return " ".join(f"{s.name}: {self._series_in_words(s)}." for s in self.series)
@@ -65,6 +95,14 @@ class Panel:
             return f"{units.significant(p.y)} {self.unit} at {where}"
 
         return ", ".join(map(at, series.points))
+
+
+def written(p: Point, unit: str) -> list[str]:
+    """Write a point's value and its interval."""
+    value = f"{units.significant(p.y)}{unit}"
+    if p.low is None or p.high is None:
+        return [value, "one block"]
+    return [value, f"[{units.significant(p.low)}, {units.significant(p.high)}]{unit}"]
 
 
 @dataclass(frozen=True)

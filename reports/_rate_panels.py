@@ -39,6 +39,7 @@ def _panel(group: Group[Case]) -> Panel:
                 rate(seconds.median),
                 None if seconds.high is None else rate(seconds.high),
                 None if seconds.low is None else rate(seconds.low),
+                case.m.key,
             )
         )
     unit = "GFLOP/s" if group.cases[0].m.flops else "GB/s"

@@ -59,14 +59,20 @@ class SpeedupPanel(Panel):
         below, above = max(below, share * above), max(above, share * below)
         return math.exp(-below), math.exp(above)
 
-    def in_words(self) -> str:
-        """Say the speedups and where the GPU is faster."""
+    @property
+    def remarks(self) -> list[str]:
+        """Name the best CPU, and say where the GPU is faster."""
         crossings = [
             f"{curve.name}: the GPU is faster {crossing(curve.crossover, self.dimension)}."
             for curve in self.series
             if curve.crossover is not None
         ]
-        return " ".join([f"{self.best}.", super().in_words(), *crossings])
+        return [f"{self.best}.", *crossings]
+
+    def in_words(self) -> str:
+        """Say the speedups and where the GPU is faster."""
+        best, *crossings = self.remarks
+        return " ".join([best, super().in_words(), *crossings])
 
 
 def panels(runs: Sequence[Run], request: Request, *, named: bool) -> list[SpeedupPanel]:
@@ -105,18 +111,18 @@ def titled(group: Group[C], cpus: Iterable[Measurement]) -> str:
 
 def _curve(group: Group[SpeedupCase], line: str, how: str) -> Curve:
     found = [
-        (group.place(case), ratio)
+        (group.place(case), ratio, case.m.key)
         for case in sorted(group.cases, key=group.place)
         if case.line == line and (ratio := case.ratio(how)) is not None
     ]
     curve = Curve(
         f"{line}, {how}",
-        [Point(x, ratio.median, ratio.low, ratio.high) for x, ratio in found],
+        [Point(x, ratio.median, ratio.low, ratio.high, key) for x, ratio, key in found],
         place=line,
         how=how,
     )
     if group.dimension and found:
-        curve.crossover = crossover([x for x, _ in found], [ratio for _, ratio in found])
+        curve.crossover = crossover([x for x, *_ in found], [ratio for _, ratio, _ in found])
     return curve
 
 

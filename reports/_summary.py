@@ -46,6 +46,8 @@ class Section:
     columns: Sequence[str] = COLUMNS
     """The size and the backend first, notes last; those of a suite are the same."""
     right: Set[int] = RIGHT
+    measurements: Sequence[Measurement] = ()
+    """The case of each row."""
 
     @property
     def full_title(self) -> str:
@@ -124,7 +126,9 @@ def _sections(shown: Sequence[Measurement], limits: Limits) -> list[Section]:
         phase = "" if first.phase == "call" else f" {first.phase}"
         version = f" version {first.workload_version}" if first.workload_version != 1 else ""
         title = f"{first.workload}{phase}{version}, {first.dtype}"
-        section = Section(first.suite, first.workload, title, _rows(group, limits))
+        section = Section(
+            first.suite, first.workload, title, _rows(group, limits), measurements=group
+        )
         if is_swept(first):
             section = replace(section, columns=_batch_rows.COLUMNS, right=_batch_rows.RIGHT)
         if any(m.latency is not None for m in group):

@@ -12,7 +12,7 @@ from bench.text import plain
 
 from . import _limits, _panels, _summary
 from ._limits import COMPUTE, LAUNCH, MEMORY, TRANSFER, Cost, Floors, Region
-from ._panels import Case, Group, Point
+from ._panels import Case, Data, Group, Point
 from ._speedup_panels import ALONE, WITH_TRANSFERS, rounded, titled
 
 BEST_CPU: Final = "best CPU"
@@ -82,11 +82,35 @@ class WhyPanel:
         """What limits a call, one sentence for each region."""
         return [sentence for ribbon in self.ribbons for sentence in ribbon.sentences]
 
+    @property
+    def remarks(self) -> list[str]:
+        """What limits a call, and the ceilings."""
+        roofs = [f"Measured ceilings of the {in_words(roof)}." for roof in self.roofs]
+        return [*self.sentences, *roofs]
+
+    def data(self) -> Data:
+        """Return the times as a table."""
+        found = [
+            (line.name, backend, p)
+            for line in self.times
+            for p, backend in zip(line.points, line.backends, strict=True)
+        ]
+        rows = [
+            [
+                f"{p.x:,.0f}",
+                f"{name} ({backend})" if name == BEST_CPU else name,
+                units.seconds(p.y),
+                units.seconds_interval(p.low, p.high) if p.low is not None else "one block",
+            ]
+            for name, backend, p in found
+        ]
+        columns = (self.x_label, "line", "time of a call", "95% interval")
+        return Data(columns, rows, [p.key for *_, p in found], self.remarks)
+
     def in_words(self) -> str:
         """Say the times, what limits them, and the ceilings."""
         times = [f"{line.name}: {self._times_in_words(line)}." for line in self.times]
-        roofs = [f"Measured ceilings of the {in_words(roof)}." for roof in self.roofs]
-        return " ".join([*times, *self.sentences, *roofs])
+        return " ".join([*times, *self.remarks])
 
     def _times_in_words(self, line: Times) -> str:
         return ", ".join(
@@ -186,7 +210,7 @@ def _best_times(cpus: dict[int, Measurement]) -> Times:
     line = Times(BEST_CPU, BEST_CPU)
     for x, cpu in sorted(cpus.items()):
         if cpu.seconds is not None:
-            line.points.append(_point(x, cpu.seconds))
+            line.points.append(_point(x, cpu.seconds, cpu))
             line.backends.append(plain(cpu.backend))
     return line
 
@@ -202,13 +226,13 @@ def _times(group: Group[Case], place: str, cases: Sequence[Case], device: str) -
         for case in cases:
             seconds = case.m.end_to_end_seconds if line.moved else case.m.seconds
             if seconds is not None:
-                line.points.append(_point(group.place(case), seconds))
+                line.points.append(_point(group.place(case), seconds, case.m))
                 line.backends.append(plain(case.m.backend))
     return [line for line in found if line.points]
 
 
-def _point(x: float, seconds: Interval) -> Point:
-    return Point(x, seconds.median, seconds.low, seconds.high)
+def _point(x: float, seconds: Interval, m: Measurement) -> Point:
+    return Point(x, seconds.median, seconds.low, seconds.high, m.key)
 
 
 def _ribbons(group: Group[Case], device: str, peaks: dict[str, float]) -> list[Ribbon]:

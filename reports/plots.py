@@ -51,6 +51,8 @@ class Figure:
     needs: str
     panels: Callable[[Sequence[Run], Request], Sequence[Any]]
     draw: Callable[[Sequence[Any]], Drawing]
+    panels_a_page: int = 4
+    """How many a printed page holds."""
     missing: Callable[[Sequence[Run], Request], str] = lambda _runs, _request: ""
     """Says why there is no panel where one would be expected."""
 
@@ -92,6 +94,7 @@ FIGURES: Final = {
         needs=f"cases with FLOPs and bytes {_SWEEP}",
         panels=_why_panels.panels,
         draw=_why_figure.draw,
+        panels_a_page=2,
         missing=_why_panels.missing,
     ),
     "latency": Figure(
@@ -138,14 +141,14 @@ def render(runs: Sequence[Run], request: Request) -> Mapping[str, bytes]:
 
 
 def _files(name: str, panels: Sequence[Any], runs: Sequence[Run], remarks: str) -> dict[str, bytes]:
-    svg, png = io.BytesIO(), io.BytesIO()
+    png = io.BytesIO()
     with _drawing.style(name), warnings.catch_warnings():
         # The SVG shows any script; the PNG has a box for a letter that its font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = draw(name, panels, runs, remarks)
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        svg = _drawing.svg(figure)
         figure.savefig(png, format="png", dpi=150, metadata={"Software": None})
-    described = _described(svg.getvalue().decode(), name, _title(runs), panels)
+    described = _described(svg.decode(), name, _title(runs), panels)
     return {f"{name}.svg": described.encode(), f"{name}.png": png.getvalue()}
 
 

@@ -3,11 +3,29 @@
 from pathlib import Path
 from typing import Any
 
+from bench import catalog
+from bench.comparing.document import Questions, comparison_document
 from bench.comparing.machines import Machine, machines
+from bench.comparing.prices import Price, Prices, Use
+from bench.comparing.side_by_side import choose_baseline, compare
+from bench.report import Request
 from bench.results.schema import Latency, Measurement, Run
 from bench.results.writing import encode
-from tests.runs import interval, measurement, run
+from tests.runs import HOSTILE, hostile_run, interval, measurement, run
 
+PRICES = Prices(
+    currency="EUR",
+    electricity_per_kwh=0.3,
+    cooling_factor=1.0,
+    lifetime_months=36.0,
+    is_lifetime_assumed=False,
+    use=Use(200.0, 4),
+    machines={
+        "desktop": Price(purchase=1000.0, hourly=None, as_of=None, source=None),
+        "server": Price(purchase=None, hourly=0.69, as_of=None, source=None),
+        "unseen": Price(purchase=3.0, hourly=None, as_of=None, source=None),
+    },
+)
 NETWORKS = {"resnet50": 0.05, "mlp": 0.001}
 
 
@@ -103,3 +121,23 @@ def write(folder: Path, *runs: Run) -> list[Path]:
         path.write_bytes(b"".join(encode(line) for line in lines))
         paths.append(path)
     return paths
+
+
+def compared_page(*runs: Run, prices: Prices | None = PRICES) -> str:
+    """Return the page of these runs beside each other."""
+    found = machines(runs)
+    comparison = compare(found, choose_baseline(found, None))
+    document = comparison_document(comparison, found, Questions(prices=prices))
+    return str(catalog.comparison_reports()["page"].render(document, Request()))
+
+
+def cost_page() -> str:
+    """Return the page of two machines with their prices."""
+    return compared_page(box("desktop"), box("server", 0.2))
+
+
+def hostile_page() -> str:
+    """Return the page of two machines with texts that would be more than text."""
+    other = hostile_run()
+    other.header.label = f"{HOSTILE} two"
+    return compared_page(hostile_run(), other, prices=None)

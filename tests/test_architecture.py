@@ -10,11 +10,15 @@ import pytest
 
 from tests.commands import ROOT
 
-WORKER_SIDE = ("worker.py", "workload.py", "catalog.py", "errors.py", "measuring", "backends")
+WORKER_SIDE = (
+    *("worker.py", "workload.py", "catalog.py", "errors.py", "names.py"),
+    *("measuring", "backends", "own_model"),
+)
 LIBRARIES = {"numpy", "torch", "cupy", "scipy", "pandas", "matplotlib"}
 REPORTS_MAY = (
     "bench.comparing",
     "bench.errors",
+    "bench.fitness",
     "bench.names",
     "bench.report",
     "bench.results",

@@ -319,7 +319,7 @@ def test_parameters_and_gradients_stay_on_the_device(tmp_path: Path) -> None:
     def right(_numpy: Any, _dims: Dims, x: Any, w: Any) -> Any:
         return (x @ w).sum().reshape(1), x @ w
 
-    given = order(tmp_path, reference=right, fresh_inputs=1)
+    given = order(tmp_path, reference=right, fresh_inputs=1, answers=1)
     measured = block(step, given, device)
     transfers = (4 * N * N + 4) / 1e6  # x there, the loss back
     assert measured["end_to_end_seconds"] == [pytest.approx(2e-3 + transfers, rel=0.01)] * 5

@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sys
 from itertools import pairwise
 from typing import Any
 from xml.etree import ElementTree
@@ -12,7 +14,9 @@ from bench import catalog
 from bench.errors import RequestError
 from bench.report import Request
 from bench.results.schema import Run, WorkerLine
+from tests.commands import ROOT
 from tests.runs import (
+    batch_run,
     gpu_run,
     hostile_run,
     layer,
@@ -21,6 +25,7 @@ from tests.runs import (
     network_run,
     realistic_run,
     run,
+    served,
     small_run,
 )
 
@@ -68,7 +73,7 @@ def test_each_figure_is_there_by_its_name_as_svg_and_png(name: str) -> None:
         for number in ("1", "2")
         for backend, device, seconds in (("numpy", "cpu", 1e-2), ("torch-cuda", "gpu", 1e-3))
     ]
-    measured = gpu_run(*layers)
+    measured = gpu_run(*layers, *batch_run().measurements, served())
     peaks = {"float32": 50e12, "bytes": 4e12, "call": 3e-6, "link_call": 9e-6, "link_bytes": 25e9}
     measured.workers = [
         WorkerLine(backend=b, threads=2, block=0, canary=[], layout={}, peaks=peaks)
@@ -288,3 +293,24 @@ def test_a_hostile_label_stays_text_in_a_figure() -> None:
 def test_a_script_that_the_font_lacks_gives_no_warning() -> None:
     svg = files(small_run(label="日本語"), figure="rate")["rate.svg"].decode()
     assert "日本語" in svg
+
+
+def test_the_same_runs_give_the_same_bytes_in_every_process() -> None:
+    script = (
+        "from tests.runs import batch_run, gpu_run, served; from tests.test_plots import *;"
+        "import hashlib; keep = [object() for _ in range({})];"
+        "found = files(gpu_run(*batch_run().measurements, served()));"
+        "print([hashlib.sha256(found[name]).hexdigest() for name in sorted(found)])"
+    )
+    drawn = {
+        subprocess.run(
+            [sys.executable, "-c", script.format(count)],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT,
+        ).stdout
+        for count in (0, 100_000)
+    }
+    assert len(drawn) == 1
+    assert drawn.pop().count("'") >= 2 * 8, "four figures or more"

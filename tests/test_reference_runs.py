@@ -69,7 +69,7 @@ def test_without_any_reference_run_that_is_said(
     monkeypatch.setattr(reference_runs, "FOLDER", tmp_path / "none")
     with pytest.raises(RequestError, match="this bench comes with none: give a run file"):
         library.load("reference:h200")
-    assert reference_runs.reference_runs() == []
+    assert reference_runs.reference_files() == {}
 
 
 def test_an_unknown_name_ends_with_one_line_and_code_2() -> None:

@@ -240,7 +240,8 @@ def test_what_bench_itself_records_is_listed(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     removed = set(share(tmp_path / "run.jsonl").removed)
-    expected = {"run.machine.host", "run.settings.kernels", "run.command"}
+    expected = {"run.machine.host", "run.settings.kernels", "run.settings.facts"}
+    expected |= {"run.command"}
     expected |= {name for name in removed if name.startswith("run.machine.environment.")}
     assert removed == expected
     assert set(MACHINE) & set(SETTINGS) == set()

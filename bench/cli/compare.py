@@ -80,6 +80,8 @@ def command(
         raise RequestError("--budget needs --prices; give a file of prices")
     if outliers and (prices or trainings or latency_bound or force or baseline):
         raise RequestError("--outliers is a question of its own; ask it without other options")
+    if output is None and reports[form].suffix and sys.stdout.isatty():
+        output = Path(f"comparison{reports[form].suffix}")
     present = [file for file in files if Path(file).exists()]
     if output is not None and output.is_file() and any(map(output.samefile, present)):
         raise RequestError(f"--output {output}: that is a run file; choose another")
@@ -130,3 +132,5 @@ def show_rendered(rendered: str | Mapping[str, bytes], output: Path | None, *, c
         click.echo(rendered.rstrip("\n"), color=color)
     else:
         write_files(output.parent, {output.name: rendered.encode()})
+        if output.suffix == ".html":
+            click.echo(output)

@@ -24,12 +24,13 @@ def command(as_json: bool, color: str, quiet: bool, verbose: bool) -> None:
     from bench import catalog
     from bench.backends import backends
     from bench.cores import allowed_cores
-    from bench.results.reference_runs import reference_runs
+    from bench.results.reading import read_header
+    from bench.results.reference_runs import describe, reference_files
     from bench.running.probe import probe
 
     suites, workloads = catalog.suites(), catalog.workloads()
     probes = probe(backends(), allowed_cores())
-    references = reference_runs()
+    references = [describe(name, read_header(path)) for name, path in reference_files().items()]
     if as_json:
         click.echo(json.dumps(_as_json(suites, workloads, probes, references), indent=2))
         return

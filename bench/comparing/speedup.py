@@ -94,10 +94,7 @@ def speedups(measurements: Sequence[Measurement]) -> list[Speedup]:
     The best CPU is the fastest of all backends, variants and thread counts. A GPU's tf32 is
     compared with the CPU's float32. The order is that of the GPU's measurements.
     """
-    by_work: dict[tuple[object, ...], list[Measurement]] = {}
-    for m in measurements:
-        if m.device == "cpu" and m.status == "ok":
-            by_work.setdefault(_work(m, m.dtype), []).append(m)
+    by_work = _cpus_by_work(measurements)
     found = []
     for gpu in measurements:
         if gpu.device != "gpu" or gpu.status != "ok":
@@ -112,6 +109,30 @@ def speedups(measurements: Sequence[Measurement]) -> list[Speedup]:
         hosted = _best(same, "host_seconds", gpu.end_to_end_seconds) if leaves else None
         found.append(Speedup(best[0], gpu, best[1], *(hosted or (None, None))))
     return found
+
+
+def against_best_cpu(measurements: Sequence[Measurement]) -> list[tuple[Measurement, Ratio]]:
+    """Return how many times as fast as the best CPU each CPU measurement of a run is.
+
+    The best one is as fast as itself, without any doubt.
+    """
+    found = []
+    for cpus in _cpus_by_work(measurements).values():
+        for m in cpus:
+            best = _best([cpu for cpu in cpus if _same_inputs(cpu, m)], "seconds", m.seconds)
+            if best is not None:
+                found.append((m, Ratio(1.0, 1.0, 1.0) if best[0] is m else best[1]))
+    return found
+
+
+def _cpus_by_work(
+    measurements: Sequence[Measurement],
+) -> dict[tuple[object, ...], list[Measurement]]:
+    by_work: dict[tuple[object, ...], list[Measurement]] = {}
+    for m in measurements:
+        if m.device == "cpu" and m.status == "ok":
+            by_work.setdefault(_work(m, m.dtype), []).append(m)
+    return by_work
 
 
 def _work(m: Measurement, dtype: str) -> tuple[object, ...]:

@@ -61,14 +61,11 @@ class Order(Work):
     energy: bool = False
     fresh_inputs: int | None = None
     """How many of the inputs, the first ones, are copied to the device for each call; None: all."""
+    answers: int | None = None
+    """How many of the outputs, the first ones, are copied back; None: all."""
     serving: Mapping[str, Any] | None = None
     """How requests are served, if they are: `concurrency`, `rate` (None: a closed loop) and the
     `seed` of the arrivals."""
-
-    @property
-    def answers(self) -> int | None:
-        """How many of the outputs, the first ones, are copied back; None: all."""
-        return None if self.fresh_inputs is None else 1
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Order":
@@ -290,7 +287,9 @@ class Measuring:
 
     def _verify(self, output: Any = None) -> float:
         order = self.order
-        output = self.stopwatch.output if output is None else output
+        checked = getattr(self.stopwatch.call, "checked", None)
+        if output is None:
+            output = checked() if checked else self.stopwatch.output
         error = relative_error(self.backend, output, order.reference, order.repeats)
         limit = order.reference.limit(order.dtype, order.error_factor)
         require_right(error, order.dtype, limit)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import bench
 from bench.errors import RequestError
+from bench.results.schema import RunLine
 
 PREFIX: Final = "reference:"
 FOLDER = Path(bench.__file__).parent / "reference"
@@ -35,33 +36,26 @@ def resolve(path: str | Path) -> Path:
     if not text.startswith(PREFIX):
         return Path(path)
     name = text.removeprefix(PREFIX)
-    files = _files()
+    files = reference_files()
     if name not in files:
         raise RequestError(f"unknown reference run {name!r}; {_hint(name, list(files))}")
     return files[name]
 
 
-def reference_runs() -> list[ReferenceRun]:
-    """Return what there is, in the order of the names; only headers are read."""
-    from bench.results.reading import read_header
-
-    found = []
-    for name, path in _files().items():
-        header = read_header(path)
-        suites = header.settings.get("suites")
-        found.append(
-            ReferenceRun(
-                name=name,
-                label=header.label,
-                machine=_hardware(header.machine),
-                date=header.started.partition("T")[0],
-                suites=tuple(map(str, suites)) if isinstance(suites, list) else (),
-            )
-        )
-    return found
+def describe(name: str, header: RunLine) -> ReferenceRun:
+    """Return what the header of the reference run `name` says."""
+    suites = header.settings.get("suites")
+    return ReferenceRun(
+        name=name,
+        label=header.label,
+        machine=_hardware(header.machine),
+        date=header.started.partition("T")[0],
+        suites=tuple(map(str, suites)) if isinstance(suites, list) else (),
+    )
 
 
-def _files() -> dict[str, Path]:
+def reference_files() -> dict[str, Path]:
+    """Return the files by their names, in order."""
     return {path.stem: path for path in sorted(FOLDER.glob("*.jsonl"))}
 
 

@@ -411,6 +411,7 @@ def phases(network: Network) -> dict[str, Phase]:
             variants=variants(name) if name in FIRST else {},
             preset="quick" if name in FIRST else "standard",
             fresh_inputs=1 if name == "forward" else 2,
+            answers=1,
             is_network=True,
             error_factor=DECISIONS if network.has_kinks and "forward" not in name else 1.0,
             flops=multiply_adds(name),

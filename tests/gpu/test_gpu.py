@@ -23,13 +23,22 @@ from bench.measuring.plausibility import canary_product
 from bench.measuring.reference import Drawn, draw
 from bench.measuring.sampling import Budget, ColdStopwatch, Stopwatch
 from bench.measuring.verification import LIMITS, relative_error
+from bench.results.reading import read_run
 from bench.running.worker_process import WorkerProcess
 from bench.workload import Call, Dims, Prepare
+from tests.commands import bench
 from tests.fakes import whole_block
 
 # What a library of another version warns of is no failure of ours.
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("default")]
 
+MODEL = """
+from torch import nn
+
+
+def build():
+    return nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Dropout(0.1), nn.Linear(128, 8))
+"""
 GPU_BACKENDS = ["torch-cuda", "cupy"]
 MATMUL, CONV2D = (catalog.workloads()[name] for name in ("matmul", "conv2d"))
 BUDGET = Budget(warmup_seconds=0.1, warmup_cap_seconds=0.5, sampling_seconds=0.2, visits=2)
@@ -325,6 +334,7 @@ def test_requests_are_served_with_their_transfers(
         cores=2,
         calls_per_sample=1,
         fresh_inputs=part.fresh_inputs,
+        answers=part.answers,
         serving=serving,
     )
     prepare = part.implementation(backend.name)
@@ -497,3 +507,37 @@ def test_the_convolutions_written_for_cupy_agree_with_float64(
     backend.poison(call())
     error = relative_error(backend, call(), files.reference)
     assert 0 < error <= LIMITS[dtype] * phase.error_factor
+
+
+@pytest.mark.parametrize("name", GPU_BACKENDS)
+def test_a_sweep_ends_where_the_memory_of_the_gpu_does(name: str, tmp_path: Path) -> None:
+    opened(name).free()
+    output = tmp_path / "sweep.jsonl"
+    done = bench(
+        *("run", "--suite", "batch-sweep", "--preset", "standard", "--backend", name),
+        # A training step of ResNet-50 takes some 90 MB a sample.
+        *("--only", "resnet50/imagenet,*/training_step/*", "--batch", "8,4096"),
+        *("--blocks", "1", "--max-seconds", "0.1", "--output", output),
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    (limit,) = read_run(output).limits
+    assert limit.largest_batch is not None
+    assert limit.failing_batch is not None
+    assert 8 <= limit.largest_batch < limit.failing_batch <= 4096
+
+
+def test_a_model_of_ones_own_is_the_same_on_the_gpu(tmp_path: Path) -> None:
+    opened("torch-cuda").free()
+    (tmp_path / "models.py").write_text(MODEL)
+    done = bench(
+        *("run", "--suite", "passes", "--model", "models.py:build", "--input", "64"),
+        *("--preset", "quick", "--batch", "8", "--blocks", "1", "--max-seconds", "0.1"),
+        *("--compile", "--dtype", "float32", "--dtype", "float16", "--output", "run.jsonl"),
+        cwd=tmp_path,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    run = read_run(tmp_path / "run.jsonl")
+    places = {m.backend for m in run.measurements if m.status == "ok"}
+    assert places == {"torch-cpu", "torch-cuda"}
