@@ -88,14 +88,14 @@ def render(history: History, request: Request) -> Mapping[str, bytes]:
         for suite, panels in _pages(machine, request):
             number += 1
             name = f"trend-{number}"
-            svg, png = io.BytesIO(), io.BytesIO()
+            png = io.BytesIO()
             with _drawing.style(name), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="Glyph .* missing from font")
                 figure = draw(machine, suite, panels)
-                figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+                svg = _drawing.svg(figure)
                 figure.savefig(png, format="png", dpi=150, metadata={"Software": None})
             title = f"{suite} on {machine.name}"
-            files[f"{name}.svg"] = _described(svg.getvalue().decode(), name, title, panels)
+            files[f"{name}.svg"] = _described(svg.decode(), name, title, panels)
             files[f"{name}.png"] = png.getvalue()
     if not files:
         raise RequestError("no case has a number to draw; choose others with --only")

@@ -26,7 +26,7 @@ class InProcess:
 
     def __init__(self, request: RunRequest, workloads: Mapping[str, Workload], cores: int) -> None:
         self.workloads = workloads
-        self._inputs = Inputs(request, cores, random.Random(request.seed))
+        self._inputs = Inputs(request, workloads, cores, random.Random(request.seed))
         self._opened: dict[str, Backend] = {}
 
     def open(self, case: CaseLine) -> tuple[Call, float]:
