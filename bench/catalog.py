@@ -9,6 +9,7 @@ import importlib
 import importlib.machinery
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
@@ -66,13 +67,16 @@ def workloads(user_folders: tuple[str, ...] = ()) -> dict[str, "Workload"]:
         RequestError: A folder does not exist, a file of it fails, or a name is taken twice.
     """
     found: dict[str, Workload] = {}
-    files = modules(content_folder("kernels"), "bench.kernels")
+    files = [(module, False) for module in modules(content_folder("kernels"), "bench.kernels")]
     for index, folder in enumerate(user_folders):
-        files += _user_modules(Path(folder).resolve(), f"bench_user_kernels_{index}")
-    for module in files:
+        name = f"bench_user_kernels_{index}"
+        files += [(module, True) for module in _user_modules(Path(folder).resolve(), name)]
+    for module, is_users in files:
         workload: Any = getattr(module, "WORKLOAD", None)
         if workload is None:
             continue
+        if is_users:
+            workload = replace(workload, is_users=True)
         if workload.name in found:
             raise RequestError(
                 f"{module.__file__}: a workload called {workload.name!r} exists already;"

@@ -8,6 +8,7 @@ library and the measured library are imported here.
 import contextlib
 import ctypes
 import gc
+import importlib
 import importlib.util
 import json
 import os
@@ -38,6 +39,9 @@ from bench.measuring.measure import Measuring, Order, failure
 from bench.measuring.reference import draw
 from bench.measuring.trial import try_once
 from bench.measuring.work import Work
+from bench.own_model.inspection import inspect
+from bench.own_model.spec import ModelSpec
+from bench.own_model.workload import model_workload
 
 if TYPE_CHECKING:
     from bench.workload import Call, Prepare, Workload
@@ -92,9 +96,18 @@ class Worker:
         gc.freeze()  # the library's own objects need not be looked at again
         return description
 
-    def do_load(self, kernels: list[str]) -> None:
-        """Load the workloads, those of the user's folders too."""
+    def do_load(self, kernels: list[str], model: dict[str, Any] | None = None) -> None:
+        """Load the workloads: those of the user's folders and his own model, too."""
         self.workloads = catalog.workloads(tuple(kernels))
+        if model is not None and self.backend is not None:
+            spec = ModelSpec.parse(model["model"], model["inputs"])
+            torch, seed = self.backend.namespace, model["seed"]
+            self.workloads[spec.name] = model_workload(spec, model["facts"], torch, seed)
+
+    def do_inspect(self, model: str, inputs: list[str], seed: int) -> dict[str, Any]:
+        """Look at the user's model, before anything is measured."""
+        assert self.backend is not None
+        return inspect(self.backend.namespace, ModelSpec.parse(model, inputs), seed)
 
     def do_draw(
         self, workload: str, dims: dict[str, int], phase: str, dtype: str, seed: int, folder: str
@@ -102,7 +115,11 @@ class Worker:
         """Draw inputs and compute the reference."""
         chosen = self.workloads[workload]
         assert self.backend is not None
-        drawn = draw(self.backend.namespace, chosen, dims, phase, dtype, seed, Path(folder))
+        library = self.backend.namespace
+        numpy, torch = library, None
+        if self.backend.library == "torch":
+            numpy, torch = importlib.import_module("numpy"), library
+        drawn = draw(numpy, chosen, dims, phase, dtype, seed, Path(folder), torch)
         return drawn.as_dict()
 
     def do_try(

@@ -28,6 +28,8 @@ class CountedCall:
 
     call: Call
     rows: Callable[[], int]
+    checked: Call | None = None
+    """Makes the call without what is random in it: its output is verified in place of the other."""
 
     def __call__(self) -> Any:
         """Make the call."""
@@ -99,6 +101,13 @@ class Phase:
     error_factor: float = 1.0
     """Widens the limits of verification: 4 for several layers in a row, 8 for gradients, which add
     up more terms than one output has."""
+    verified: str = "full"
+    """What a run file says of the verification, where something is left out of it."""
+    skipped: str | None = None
+    """Why it is not measured anywhere, where that is known beforehand."""
+    apart: int = 0
+    """How many outputs of a network, the first ones, are verified apart from the others: gradients
+    may be so small beside them that they would not count."""
     is_network: bool = False
     """Whether many layers add up their errors: outputs are then verified together, as one vector,
     against the error that the array version itself has in float32 on the same bits."""
@@ -123,6 +132,13 @@ class Phase:
             return None
         return self.torch if library == "torch" else self.array
 
+    @property
+    def judge(self) -> str:
+        """The backend whose process draws inputs and computes the reference in float64."""
+        if self.reference is not None or self.implementation("numpy") is not None:
+            return "numpy"
+        return "torch-cpu" if self.implementation("torch-cpu") is not None else "numpy"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
@@ -134,13 +150,18 @@ class Workload:
     """
 
     name: str
-    summary: str
-    source: str
-    suites: Sequence[str]
-    sizes: Sequence[Size]
     inputs: Callable[[Any, Dims], Sequence[Any]]
     phases: Mapping[str, Phase]
+    summary: str = ""
+    source: str = ""
+    suites: Sequence[str] = ()
+    """The suites that it belongs to; none: every one that times one of its phases."""
+    sizes: Sequence[Size] = (Size(dims={}, preset="quick", name="only"),)
     version: int = 1
+    is_users: bool = False
+    """Whether it comes from a folder of the user's; set where it is loaded."""
+    decoys: Callable[[Any, Dims], Sequence[Any]] | None = None
+    """Draws inputs unlike the others, where `inputs` draws the same whatever its generator."""
     includes: Mapping[str, str] = field(default_factory=dict)
     """What the time of each library holds besides the operation itself, where users would ask."""
     parameters: Callable[[Dims], int] | None = None
@@ -148,6 +169,12 @@ class Workload:
     network do; the first axis of all others is the batch. None: it is no network."""
     resize: Callable[[Mapping[str, int]], Dims] | None = None
     """Completes the dimensions that a user gave (`--size`), or raises ValueError saying why not."""
+
+    def belongs_to(self, suite: str, phases: Sequence[str]) -> bool:
+        """Tell whether it has cases in a suite that times `phases`."""
+        if self.suites:
+            return suite in self.suites
+        return any(phase in self.phases for phase in phases)
 
 
 def calling(function: Callable[..., Any]) -> Prepare:

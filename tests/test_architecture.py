@@ -10,7 +10,10 @@ import pytest
 
 from tests.commands import ROOT
 
-WORKER_SIDE = ("worker.py", "workload.py", "catalog.py", "errors.py", "measuring", "backends")
+WORKER_SIDE = (
+    *("worker.py", "workload.py", "catalog.py", "errors.py", "names.py"),
+    *("measuring", "backends", "own_model"),
+)
 LIBRARIES = {"numpy", "torch", "cupy", "scipy", "pandas", "matplotlib"}
 REPORTS_MAY = (
     "bench.comparing",

@@ -173,8 +173,8 @@ def test_several_outputs_have_several_references(tmp_path: Path) -> None:
 
 
 def test_a_workload_without_any_reference_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CaseError, match="neither a reference nor a version for NumPy"):
-        drawn(tmp_path, phases={"call": Phase(torch=calling(multiply))})
+    with pytest.raises(CaseError, match="neither a reference nor a version for numpy"):
+        drawn(tmp_path, phases={"call": Phase(overrides={"cupy": calling(multiply)})})
 
 
 def test_a_huge_product_is_checked_by_projections(
@@ -253,6 +253,7 @@ def test_what_was_drawn_travels_as_json(tmp_path: Path) -> None:
         "path": str(tmp_path / "reference"),
         "axis": -1,
         "own_error": None,
+        "apart": 0,
     }
     assert isinstance(read_arrays(Path(found.inputs))[0], HostArray)
 

@@ -228,6 +228,21 @@ class Dimension(Numbers):
 )
 @click.option("--dry-run", is_flag=True, help="Only list the cases and the expected time.")
 @click.option("--kernels", multiple=True, metavar="DIR", help="A folder of your own workloads.")
+@click.option(
+    "--model",
+    metavar="PATH.py:FACTORY|MODULE:FACTORY",
+    help="Your own PyTorch model: a function that returns it, or it with example inputs.",
+)
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="[NAME=]SHAPE[:DTYPE[<RANGE]]",
+    help="What the model reads, without the batch: 3x224x224, ids=128:int64<30522 (repeatable).",
+)
+@click.option(
+    "--compile", "compiled", is_flag=True, help="Measure torch.compile where it is left out."
+)
 @with_output_options  # fmt: skip
 def command(
     suites: tuple[str, ...],
@@ -247,6 +262,7 @@ def command(
     Example:
       bench run --suite matmul
       bench run --suite matmul --preset quick --backend numpy --size n=512,1024
+      bench run --suite passes --model models.py:build --input 3x224x224
       bench run --resume results/interrupted.jsonl
     """
     from bench.errors import RequestError
@@ -256,6 +272,7 @@ def command(
     started = time.monotonic()
     if resumed is not None:
         session, lines = resume(resumed)
+        _tell(session, quiet)
         if dry_run:
             return _show_plan(session)
         return _measure(session, _reopen(resumed, lines.kept), started, color, quiet, verbose)
@@ -263,6 +280,7 @@ def command(
         raise RequestError("--suite is missing; bench list shows what there is, or say --suite all")
     request = RunRequest(suites=suites, sizes=dict(sizes), **options)
     session = prepare(request, label, ["bench", *sys.argv[1:]])
+    _tell(session, quiet)
     if dry_run:
         return _show_plan(session)
     writer = _open(output, session)
@@ -270,6 +288,15 @@ def command(
     for case in session.cases:
         writer.write(case)
     return _measure(session, writer, started, color, quiet, verbose)
+
+
+def _tell(session: "Session", quiet: bool) -> None:
+    """Say what was found out about the user's model."""
+    from bench.text import plain
+
+    if session.request.facts is not None and not quiet:
+        for note in session.request.facts["notes"]:
+            click.echo(plain(f"{session.request.model}: {note}"), err=True)
 
 
 def _open(output: str | None, session: "Session") -> "RunWriter":

@@ -290,7 +290,9 @@ class Measuring:
 
     def _verify(self, output: Any = None) -> float:
         order = self.order
-        output = self.stopwatch.output if output is None else output
+        checked = getattr(self.stopwatch.call, "checked", None)
+        if output is None:
+            output = checked() if checked else self.stopwatch.output
         error = relative_error(self.backend, output, order.reference, order.repeats)
         limit = order.reference.limit(order.dtype, order.error_factor)
         require_right(error, order.dtype, limit)

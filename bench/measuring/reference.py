@@ -1,10 +1,15 @@
-"""Draws inputs and computes references, in a NumPy process that times nothing.
+"""Draws inputs and computes references, in a process that times nothing.
 
-The bits are drawn once, rounded to the case's dtype, and written for every worker to read.
+It is one of NumPy, or of PyTorch for what only PyTorch has. The bits are drawn once, rounded to the
+case's dtype, and written for every worker to read.
 """
 
+import contextlib
 import hashlib
 import json
+import math
+import warnings
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +20,8 @@ from bench.measuring.verification import Reference
 from bench.workload import Dims, Phase, Projection, Workload
 
 LARGE_FLOPS: Final = 50e9  # about a second of float64 on two cores; above it a projection checks
+BACKENDS: Final = "backends"
+"""How a user's workload without a reference is verified: one backend against the other."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +40,19 @@ class Drawn:
 
 
 def draw(
-    numpy: Any, workload: Workload, dims: Dims, phase: str, dtype: str, seed: int, folder: Path
+    numpy: Any,
+    workload: Workload,
+    dims: Dims,
+    phase: str,
+    dtype: str,
+    seed: int,
+    folder: Path,
+    torch: Any = None,
 ) -> Drawn:
-    """Draw the inputs of `workload` at `dims`, compute the reference, write both to `folder`."""
+    """Draw the inputs of `workload` at `dims`, compute the reference, write both to `folder`.
+
+    With `torch` that computes it, on the CPU: the phase has no version for NumPy then.
+    """
     parts = workload.phases[phase]
     rng, decoy_rng, other = (
         numpy.random.default_rng(_entropy(seed, workload, dims, role))
@@ -46,7 +63,8 @@ def draw(
     inputs = [_rounded(numpy, array, dtype) for array in make(rng, dims)]
     total = write_arrays(folder / "inputs", [host for host, _ in inputs])
     digest = _digest([host for host, _ in inputs])
-    decoys = [_rounded(numpy, array, dtype)[0] for array in make(decoy_rng, dims)]
+    unlike = parts.inputs or workload.decoys or make
+    decoys = [_rounded(numpy, array, dtype)[0] for array in unlike(decoy_rng, dims)]
     if _digest(decoys) == digest:
         raise CaseError("failed", "inputs() draws the same whatever its random generator")
     total += write_arrays(folder / "decoy", decoys)
@@ -59,9 +77,11 @@ def draw(
         expected = [check.vectors, check.expected]
         reference = Reference("sampled", str(path), check.axis)
     else:
-        expected = _reference(numpy, parts, dims, exact)
-        own_error = _own_error(numpy, parts, dims, exact, expected) if parts.is_network else None
-        reference = Reference("full", str(path), own_error=own_error)
+        expected, kind, own_error = _reference(numpy, torch, parts, dims, exact)
+        if kind == "full":
+            unsure = workload.is_users and parts.reference is None
+            kind = BACKENDS if unsure else parts.verified
+        reference = Reference(kind, str(path), own_error=own_error, apart=parts.apart)
     total += write_arrays(path, [_host(numpy, array) for array in expected])
     return Drawn(str(folder / "inputs"), str(folder / "decoy"), reference, digest, total)
 
@@ -75,33 +95,78 @@ def _projection(
     return phase.projection(numpy, rng, dims, *inputs)
 
 
-def _reference(numpy: Any, phase: Phase, dims: Dims, inputs: list[Any]) -> list[Any]:
+def _reference(
+    numpy: Any, torch: Any, phase: Phase, dims: Dims, exact: list[Any]
+) -> tuple[list[Any], str, float | None]:
+    """Return what is expected, how far that verifies, and of a network the error of float32.
+
+    PyTorch code that insists on float32 is its own reference, and its error is then what another
+    order of additions makes of it.
+    """
     if phase.reference is not None:
-        output = phase.reference(numpy, dims, *inputs)
+        expected, kind = _float64(numpy, phase.reference(numpy, dims, *exact)), "full"
     else:
-        prepare = phase.implementation("numpy")
-        if prepare is None:
-            raise CaseError("failed", "has neither a reference nor a version for NumPy")
-        output = prepare(numpy, dims, *inputs)()
-    outputs = output if isinstance(output, (tuple, list)) else (output,)
-    return [numpy.asarray(array, "float64") for array in outputs]
+        try:
+            expected, kind = _computed(numpy, torch, phase, dims, exact), "full"
+        except Exception:
+            if torch is None:
+                raise
+            expected, kind = _computed(numpy, torch, phase, dims, _single(exact)), "float32"
+    if not phase.is_network:
+        return expected, kind, None
+    with without_onednn(torch) if kind == "float32" else contextlib.nullcontext():
+        own = _computed(numpy, torch, phase, dims, _single(exact))
+    return expected, kind, max(_error(own, expected, part) for part in _parts(phase, expected))
 
 
-def _own_error(
-    numpy: Any, phase: Phase, dims: Dims, exact: list[Any], expected: list[Any]
-) -> float:
-    """Return the error of the array version in float32: what that type itself can reach."""
-    prepare = phase.implementation("numpy")
+@contextlib.contextmanager
+def without_onednn(torch: Any) -> Iterator[None]:
+    """Have PyTorch compute on the CPU without oneDNN."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of settings of Intel's GPUs, which nobody touches here
+        context = torch.backends.mkldnn.flags(enabled=False)
+        context.__enter__()
+    try:
+        yield
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            context.__exit__(None, None, None)
+
+
+def _computed(numpy: Any, torch: Any, phase: Phase, dims: Dims, inputs: list[Any]) -> list[Any]:
+    """Call the phase's own version for NumPy, or for PyTorch on the CPU."""
+    prepare = phase.implementation(phase.judge)
     if prepare is None:
-        raise CaseError("failed", "a network is verified by its version for NumPy, and has none")
-    inputs = [value.astype("float32") if value.dtype.kind == "f" else value for value in exact]
-    output = prepare(numpy, dims, *inputs)()
+        raise CaseError("failed", f"has neither a reference nor a version for {phase.judge}")
+    if torch is not None:
+        inputs = [torch.from_numpy(numpy.array(array)) for array in inputs]
+    call = prepare(numpy if torch is None else torch, dims, *inputs)
+    return _float64(numpy, (getattr(call, "checked", None) or call)())
+
+
+def _float64(numpy: Any, output: Any) -> list[Any]:
     outputs = output if isinstance(output, (tuple, list)) else (output,)
+    arrays = [a.detach().double() if hasattr(a, "detach") else a for a in outputs]
+    return [numpy.asarray(array, "float64") for array in arrays]
+
+
+def _single(exact: list[Any]) -> list[Any]:
+    return [value.astype("float32") if value.dtype.kind == "f" else value for value in exact]
+
+
+def _parts(phase: Phase, outputs: list[Any]) -> list[slice]:
+    """Return which outputs of a network are verified together."""
+    apart = slice(0, phase.apart), slice(phase.apart, len(outputs))
+    return [part for part in apart if part.stop > part.start]
+
+
+def _error(own: list[Any], expected: list[Any], part: slice) -> float:
     wrong = whole = 0.0
-    for got, right in zip(outputs, expected, strict=True):
+    for got, right in zip(own[part], expected[part], strict=True):
         wrong += float(((got - right) ** 2).sum())
         whole += float((right**2).sum())
-    return float(numpy.sqrt(wrong / whole)) if whole else 0.0
+    return math.sqrt(wrong / whole) if whole else 0.0
 
 
 def _entropy(seed: int, workload: Workload, dims: Dims, role: str) -> int:

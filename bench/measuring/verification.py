@@ -42,16 +42,19 @@ ROUNDINGS: Final = {
 
 @dataclass(frozen=True)
 class Reference:
-    """Where the expected output lies: `kind` is `full`, or `sampled` for projections of `axis`.
+    """Where the expected output lies.
 
+    `kind` is `sampled` for projections of `axis`, or says how whole outputs are verified.
     `own_error` is that of NumPy in float32 on the same bits, for whole networks: their outputs are
-    verified together, as one vector, against what float32 itself can reach.
+    verified together, as one vector, against what float32 itself can reach; the first `apart` of
+    them as one, the others as another.
     """
 
     kind: str
     path: str
     axis: int = -1
     own_error: float | None = None
+    apart: int = 0
 
     def limit(self, dtype: str, factor: float) -> float:
         """Return the largest error that is right; `factor` widens what the type allows."""
@@ -88,7 +91,10 @@ def relative_error(backend: Backend, output: Any, reference: Reference, repeats:
     _require_shape(outputs, expected_shapes)
     sums = [_squares(backend, *each) for each in zip(outputs, arrays, times, strict=True)]
     if reference.own_error is not None:
-        sums = [(sum(wrong for wrong, _ in sums), sum(whole for _, whole in sums))]
+        parts = [part for part in (sums[: reference.apart], sums[reference.apart :]) if part]
+        sums = [
+            (sum(wrong for wrong, _ in part), sum(whole for _, whole in part)) for part in parts
+        ]
     errors = [_ratio(*pair) for pair in sums]
     return math.nan if any(map(math.isnan, errors)) else max(errors)
 

@@ -146,7 +146,7 @@ class Execution:
         self.cases = cases
         self._reach = Reach(request, self._try)
         self._seats = Seats(request, self.rng, gpus)
-        self._inputs = Inputs(request, cores, self.rng)
+        self._inputs = Inputs(request, workloads, cores, self.rng)
         self._deadline = (
             time.monotonic() + 60 * request.minutes if request.minutes is not None else None
         )
@@ -318,7 +318,7 @@ class Execution:
         reply = self._seats.ask(
             seat,
             do="begin",
-            case=case.id,
+            case="/".join(case.key),  # two suites may have cases of the same id
             workload=case.workload,
             phase=case.phase,
             way=case.way,
@@ -384,7 +384,7 @@ class Execution:
         """Ask about a begun case; begin it again if its worker died of another case."""
         if self._seats.worker(seat_of(one.case)) is not one.worker:
             one.worker, _ = self._ask_begin(one.case, one.drawn)
-        return self._seats.ask(seat_of(one.case), do=what, case=one.case.id)
+        return self._seats.ask(seat_of(one.case), do=what, case="/".join(one.case.key))
 
     def _finish(self, one: Begun, block: int) -> BlockLine | OutcomeLine:
         try:

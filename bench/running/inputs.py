@@ -3,6 +3,7 @@
 import random
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from bench.errors import CaseError, RequestError, WorkerError
 from bench.results.schema import CaseLine
 from bench.running.plan import RunRequest
 from bench.running.worker_process import WorkerProcess
+from bench.workload import Workload
 
 KEEP_BYTES: Final = 512 * 2**20  # larger files are drawn again in each block, not kept
 MEMORY_SHARE: Final = 0.9
@@ -20,12 +22,19 @@ SPARE_BYTES: Final = 2**30  # of the disk, left for others
 class Inputs:
     """Draws and keeps what workers read: inputs, inputs unlike them, and the reference."""
 
-    def __init__(self, request: RunRequest, cores: int, rng: random.Random) -> None:
+    def __init__(
+        self,
+        request: RunRequest,
+        workloads: Mapping[str, Workload],
+        cores: int,
+        rng: random.Random,
+    ) -> None:
         self.request = request
+        self.workloads = workloads
         self.cores = cores
         self.rng = rng
         self.scratch = Path(tempfile.mkdtemp(prefix="bench-"))
-        self._worker: WorkerProcess | None = None
+        self._workers: dict[str, WorkerProcess] = {}
         self._drawn: dict[str, dict[str, Any]] = {}
 
     def draw(self, case: CaseLine, digest: str | None) -> dict[str, Any]:
@@ -55,10 +64,10 @@ class Inputs:
                 Path(name).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """End the process and remove every file."""
-        if self._worker is not None:
-            self._worker.kill()
-        self._worker = None
+        """End the processes and remove every file."""
+        for worker in self._workers.values():
+            worker.kill()
+        self._workers.clear()
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def _ask(self, case: CaseLine, folder: Path) -> dict[str, Any]:
@@ -66,11 +75,12 @@ class Inputs:
             raise CaseError(
                 "failed", f"no room for inputs in {self.scratch.parent}; point TMPDIR to a disk"
             )
-        if self._worker is None:
-            self._worker = WorkerProcess("numpy", self.cores, None, self.rng)
-            open_worker(self._worker, self.request)
+        judge = self.workloads[case.workload].phases[case.phase].judge
+        if judge not in self._workers:
+            self._workers[judge] = WorkerProcess(judge, self.cores, None, self.rng)
+            open_worker(self._workers[judge], self.request)
         try:
-            drawn: dict[str, Any] = self._worker.ask(
+            drawn: dict[str, Any] = self._workers[judge].ask(
                 do="draw",
                 workload=case.workload,
                 dims=_drawn_dims(case),
@@ -80,7 +90,7 @@ class Inputs:
                 folder=str(folder),
             )
         except WorkerError:
-            self._worker = None
+            del self._workers[judge]
             raise
         return drawn
 
@@ -89,7 +99,15 @@ def open_worker(worker: WorkerProcess, request: RunRequest) -> None:
     """Open a worker's backend within the memory that there is, and load the workloads."""
     memory = available_memory()
     worker.open(None if memory is None else int(MEMORY_SHARE * memory))
-    worker.ask(do="load", kernels=list(request.kernels))
+    model = None
+    if request.model is not None:
+        model = {
+            "model": request.model,
+            "inputs": list(request.inputs),
+            "facts": request.facts,
+            "seed": request.seed,
+        }
+    worker.ask(do="load", kernels=list(request.kernels), model=model)
 
 
 def work_of(case: CaseLine) -> str:

@@ -73,6 +73,8 @@ class RunRequest:
     model: str | None = None
     inputs: Sequence[str] = ()
     """What the model reads, as `--input` has it."""
+    facts: Mapping[str, Any] | None = None
+    """What was found out about the model before anything was measured."""
     compiled: bool = False
     """Whether the variant `compiled` is measured where it would be left out."""
     concurrency: Sequence[int] = ()
@@ -148,7 +150,7 @@ def make_plan(
     refused: list[str] = []
     for suite in chosen:
         for workload in workloads.values():
-            if suite.name not in workload.suites:
+            if not workload.belongs_to(suite.name, suite.phases):
                 continue
             try:
                 sizes = _sizes(request, suite, workload)
@@ -164,6 +166,7 @@ def make_plan(
                 parts = workload.phases[phase]
                 for place in _places(request, suite, parts, backend, cores, gpus):
                     case = _case(suite, workload, size, phase, dtype, place)
+                    case.model = request.model
                     if _wanted(case.id, request.only):
                         case.skipped = _why_skipped(workload, case, probes)
                         cases.setdefault(case.key, case)
@@ -176,12 +179,16 @@ def _choose_backends(request: RunRequest, probes: Mapping[str, Probe]) -> list[s
     known = backends()
     choose("backend", request.backends, known)
     for name in request.backends:
+        if request.model is not None and known[name].library != "torch":
+            raise RequestError(f"--backend {name}: a model runs on PyTorch; name a torch backend")
         absent = probes[name].absent
         if absent is not None:
             reason, remedy = absent
             raise RequestError(f"--backend {name}: {reason}; {remedy}")
     if request.backends:
         return list(dict.fromkeys(request.backends))
+    if request.model is not None:
+        known = {name: kind for name, kind in known.items() if kind.library == "torch"}
     return [name for name, kind in known.items() if kind.tried or probes[name].absent is None]
 
 
@@ -319,7 +326,7 @@ def _replaced(workload: Workload, given: Mapping[str, int]) -> dict[str, int]:
     known = dict(workload.sizes[0].dims)
     unknown = sorted(set(given) - set(known))
     if unknown:
-        raise ValueError(f"has no dimension {unknown[0]!r}; it has {', '.join(known)}")
+        raise ValueError(f"has no dimension {unknown[0]!r}; it has {', '.join(known) or 'none'}")
     zero = next((name for name, value in given.items() if value < 1), None)
     if zero is not None:
         raise ValueError(f"{zero} begins at 1")
@@ -380,6 +387,8 @@ def _why_skipped(workload: Workload, case: CaseLine, probes: Mapping[str, Probe]
     if absent is not None:
         return "; ".join(absent)
     kind = backends()[case.backend]
+    if workload.phases[case.phase].skipped is not None:
+        return workload.phases[case.phase].skipped
     if workload.phases[case.phase].implementation(case.backend, case.way) is None:
         return f"{workload.name} has no version for {case.backend}"
     return kind().unsupported(case.dtype)
@@ -403,7 +412,7 @@ def _why_empty(
         ids = [
             f"{w.name}/{size.label}"
             for w in workloads.values()
-            if any(s.name in w.suites for s in suites)
+            if any(w.belongs_to(s.name, s.phases) for s in suites)
             for size in w.sizes
         ]
         near = difflib.get_close_matches(request.only[0].strip("*"), ids, n=1, cutoff=0.4)

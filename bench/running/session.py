@@ -34,6 +34,7 @@ from bench.results.schema import (
 from bench.results.summary import summarise
 from bench.results.writing import RunWriter
 from bench.running.execute import Event, Execution, Progress
+from bench.running.model import inspected, own_workload
 from bench.running.plan import RunRequest, make_plan
 from bench.running.probe import Probe, probe
 from bench.running.reach import LONGEST_CALL_SECONDS
@@ -135,10 +136,16 @@ def prepare(request: RunRequest, label: str | None, command: Sequence[str]) -> S
         RequestError: The request cannot be carried out.
     """
     cores = allowed_cores()
-    suites, workloads = catalog.suites(), catalog.workloads(tuple(request.kernels))
+    suites = catalog.suites()
+    workloads = own_workload(request, suites) or catalog.workloads(tuple(request.kernels))
     known = {name: Probe(name) for name in backends()}
     make_plan(request, suites, workloads, known, cores)  # a bad request ends here, at once
-    names = request.backends or list(known)
+    if request.model is not None:
+        request = inspected(request, cores)
+        workloads = own_workload(request, suites)
+    names = request.backends or [
+        name for name, kind in backends().items() if kind.library == "torch" or not request.model
+    ]
     gpus = _gpus(request)
     probes = {**known, **probe(names, cores, next(iter(gpus.values()), None))}
     cases = make_plan(request, suites, workloads, probes, cores, list(gpus))
