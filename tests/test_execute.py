@@ -585,9 +585,8 @@ def test_what_a_process_is_set_up_with_for_good_needs_a_process_of_its_own() -> 
     assert seats.seat_of(case(dtype="tf32")) == plain, "PyTorch switches at run time"
     assert seats.seat_of(case(variant="channels_last+cache=cold")) == plain
     assert seats.seat_of(case(variant="tuned")).setup == "tuned"
-    assert seats.seat_of(case(variant="channels_last+tuned+gpu=1", gpu=1)) == (
-        *("torch-cuda", 2, 1, "tuned"),
-    )
+    tuned = case(variant="channels_last+tuned+gpu=1", gpu=1)
+    assert seats.seat_of(tuned) == seats.Seat("torch-cuda", 2, 1, "tuned")
     assert seats.seat_of(case(backend="cupy", dtype="tf32")).setup == "tf32"
     assert seats.seat_of(case(backend="cupy")).setup is None
 

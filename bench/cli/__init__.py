@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "doctor": "Is this machine fit to measure?",
     "run": "Measure a suite.",
     "report": "Show one run or several.",
+    "duet": "Did it get slower? Two environments against each other.",
     "compare": "Machines side by side: speed, cost, energy.",
     "import": "Turn another tool's results into a run file.",
     "share": "Copy a run file without what identifies people, places and paths.",

@@ -1,0 +1,337 @@
+"""Pairs of a duet, of a project's own pytest-benchmark tests: pytest in each environment, in turn.
+
+The tests are run unchanged by the environment's own pytest. A plugin that bench carries along
+notes what ran and what disturbed it; the times are those that pytest-benchmark writes.
+"""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from bench.catalog import PACKAGE
+from bench.comparing.pairs import is_control
+from bench.errors import RequestError
+from bench.results.schema import BlockLine, CaseLine, OutcomeLine
+from bench.running.environments import Environment
+from bench.running.sides import SIDES, Note, Pairing, PairWorking, Side, SideLine
+from bench.running.worker_process import PADDING_BYTES, describe_exit
+
+SUITE: Final = "pytest"
+BACKEND: Final = "pytest-benchmark"
+COLLECT_SECONDS: Final = 300.0
+NOT_TOLD: Final = "pytest-benchmark does not tell"
+TURN_SECONDS: Final = 4.0
+"""A side works about so long before it is the other's turn: neighbours then befall both."""
+START_SECONDS: Final = 0.8
+LONGEST_TEST_SECONDS: Final = 0.5
+SHORTEST_TEST_SECONDS: Final = 0.05
+ROUND_SECONDS: Final = 0.001
+LEAST_ROUNDS: Final = 5
+MOST_SAMPLES: Final = 400
+AGAIN_SHARE: Final = 0.25
+LIMIT_FACTOR: Final = 20
+LIMIT_SECONDS: Final = 300.0
+# As the command `pytest` does: without the folder where the user stands in the path, where the
+# sources of one of the two versions may lie.
+_START: Final = (
+    "import sys; sys.path = [p for p in sys.path if p]; import pytest; sys.exit(pytest.main())"
+)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What one process of pytest left."""
+
+    found: Mapping[str, Any]
+    """What the observer wrote; empty if it could not."""
+    times: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """pytest-benchmark's `stats` by test."""
+    end: str = ""
+    """How the process ended, if that was no ordinary end of a test run."""
+
+
+class Runner:
+    """Runs pytest in an environment, with bench's observer."""
+
+    def __init__(self, environments: Mapping[Side, Environment], rng: random.Random) -> None:
+        self.environments = environments
+        self.rng = rng
+        self.scratch = Path(tempfile.mkdtemp(prefix="bench-duet-"))
+        self.root = Path.cwd()
+        """The folder from which pytest names the tests."""
+
+    def collect(self, side: Side, path: str) -> Ran:
+        """Learn which tests there are."""
+        ran = self._run(side, [path, "--collect-only"], COLLECT_SECONDS)
+        self.root = Path(ran.found.get("root") or self.root)
+        return ran
+
+    def run(self, side: Side, tests: Sequence[str], seconds: float) -> Ran:
+        """Time tests, each for about `seconds`."""
+        times = self.scratch / "times.json"
+        times.unlink(missing_ok=True)
+        options = [
+            "--benchmark-enable",
+            f"--benchmark-json={times}",
+            f"--benchmark-max-time={seconds:.3f}",
+            f"--benchmark-min-time={ROUND_SECONDS}",
+            f"--benchmark-min-rounds={LEAST_ROUNDS}",
+            "-p",
+            "no:cacheprovider",
+        ]
+        limit = LIMIT_SECONDS + LIMIT_FACTOR * seconds * len(tests)
+        ran = self._run(side, [*tests, *options], limit)
+        return Ran(ran.found, _times(times), ran.end)
+
+    def close(self) -> None:
+        """Remove what was written."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def _run(self, side: Side, arguments: Sequence[str], limit: float) -> Ran:
+        report = self.scratch / "report.json"
+        report.unlink(missing_ok=True)
+        python = self.environments[side].python
+        carried = str(PACKAGE / "carried")
+        paths = [carried, *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(paths),
+            "PYTHONHASHSEED": str(self.rng.randrange(2**32)),
+            "BENCH_PADDING": "x" * self.rng.randrange(PADDING_BYTES),
+            "BENCH_DUET_REPORT": str(report),
+            "BENCH_DUET_COUNTERS": str(PACKAGE / "measuring" / "interference.py"),
+        }
+        command = [python, "-c", _START, "-p", "bench_duet_observer", "-q", *arguments]
+        try:
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=limit,
+                check=False,
+                env=environment,
+                cwd=self.root,
+                stdin=subprocess.DEVNULL,
+            )
+        except subprocess.TimeoutExpired:
+            return Ran({}, end=f"pytest did not end within {limit:.0f} s")
+        except OSError as error:
+            return Ran({}, end=f"{python} does not start: {error.strerror}")
+        try:
+            found = json.loads(report.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            found = {}
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines() or [""]
+        is_usual = found and done.returncode in (0, 1, 2, 5)
+        return Ran(found, end="" if is_usual else describe_exit(done.returncode, said[-1]))
+
+
+class PairedTests(Pairing):
+    """Measures a project's own tests in two environments."""
+
+    def __init__(
+        self, runner: Runner, tests: Mapping[tuple[str, str], str], seconds: float, seed: int
+    ) -> None:
+        """Know pytest's name of every case, and for how long each test is timed."""
+        self.runner = runner
+        self.tests = tests
+        self.seconds = seconds
+        self.rng = random.Random(seed)
+        self.digests: dict[str, str] = {}
+        self.shared_modules: set[str] = set()
+
+    def measure(
+        self, cases: Sequence[CaseLine], pair: int, is_late: Callable[[], bool]
+    ) -> Iterator[SideLine | Note | PairWorking]:
+        """Measure one pair of every test, a few at a time on one side and then on the other."""
+        queue = self._chunks(cases)
+        allowed = round(AGAIN_SHARE * len(cases)) + 1
+        again: set[tuple[str, str]] = set()
+        place = 0
+        while queue and not is_late():
+            chunk = queue.pop(0)
+            yield PairWorking(chunk[0], pair, place / max(1, len(cases)))
+            ran = self._both(chunk)
+            repeated = []
+            for case in chunk:
+                lines, disturbed = self._lines(case, ran, pair, place)
+                if disturbed and case.key not in again and len(again) < allowed:
+                    again.add(case.key)
+                    repeated.append(case)
+                    continue
+                place += 1
+                yield from lines
+            if repeated:
+                queue.append(repeated)
+
+    def close(self) -> None:
+        """Remove what pytest wrote."""
+        self.runner.close()
+
+    def shared_sources(self) -> list[str]:
+        """Return the modules outside both environments that both imported, but for the tests."""
+        folders = {(self.runner.root / t.partition("::")[0]).parent for t in self.tests.values()}
+        around = {"conftest.py", "__init__.py"}
+        return [
+            path
+            for path in sorted(self.shared_modules)
+            if Path(path).name not in around
+            and not any(Path(path).is_relative_to(folder.resolve()) for folder in folders)
+        ]
+
+    def _chunks(self, cases: Sequence[CaseLine]) -> list[list[CaseLine]]:
+        size = max(1, round((TURN_SECONDS - START_SECONDS) / self.seconds))
+        chunks: list[list[CaseLine]] = []
+        for control in (False, True):
+            own = [case for case in cases if is_control(case.variant) == control]
+            self.rng.shuffle(own)
+            chunks += [own[start : start + size] for start in range(0, len(own), size)]
+        self.rng.shuffle(chunks)
+        return chunks
+
+    def _both(self, chunk: Sequence[CaseLine]) -> dict[Side, Ran]:
+        tests = [self.tests[case.key] for case in chunk]
+        ran: dict[Side, Ran] = {}
+        for side in self.rng.sample(SIDES, 2):
+            where: Side = "base" if is_control(chunk[0].variant) else side
+            ran[side] = self.runner.run(where, tests, self.seconds)
+        both = [set(ran[side].found.get("modules", ())) for side in SIDES]
+        if not is_control(chunk[0].variant):
+            self.shared_modules |= both[0] & both[1]
+        return ran
+
+    def _lines(
+        self, case: CaseLine, ran: Mapping[Side, Ran], pair: int, place: int
+    ) -> tuple[list[SideLine], bool]:
+        test = self.tests[case.key]
+        lines = [SideLine(side, self._line(case, test, ran[side], pair, place)) for side in SIDES]
+        blocks = [found.line for found in lines if isinstance(found.line, BlockLine)]
+        if len(blocks) < len(lines):
+            return [found for found in lines if isinstance(found.line, OutcomeLine)], False
+        return lines, any(note.startswith("disturbed") for b in blocks for note in b.notes)
+
+    def _line(
+        self, case: CaseLine, test: str, ran: Ran, pair: int, place: int
+    ) -> BlockLine | OutcomeLine:
+        seen = ran.found.get("tests", {}).get(test, {})
+        stats = ran.times.get(test)
+        reason = _why_no_time(seen, stats, ran, test)
+        if reason or stats is None:
+            return OutcomeLine(
+                suite=case.suite, case=case.id, block=pair, status="failed", reason=reason
+            )
+        data = [float(value) for value in stats["data"]]
+        step = -(-len(data) // MOST_SAMPLES)
+        disturbed = seen.get("disturbances", [])
+        return BlockLine(
+            suite=case.suite,
+            case=case.id,
+            block=pair,
+            pair=pair,
+            order=place,
+            input_digest=self._digest(test),
+            verified="by the test itself",
+            seconds=data[::step],
+            calls_per_sample=int(stats["iterations"]),
+            warmup_calls=None,
+            first_call_seconds=None,
+            worked_seconds=sum(data) * int(stats["iterations"]),
+            notes=[f"disturbed: {'; '.join(disturbed)}"] if disturbed else [],
+            unknown=dict.fromkeys(("warmup_calls", "first_call_seconds"), NOT_TOLD),
+        )
+
+    def _digest(self, test: str) -> str:
+        """Return a digest of the test and its file, which are the same on both sides."""
+        if test not in self.digests:
+            path = self.runner.root / test.partition("::")[0]
+            content = path.read_bytes() if path.is_file() else b""
+            self.digests[test] = hashlib.sha256(test.encode() + content).hexdigest()[:32]
+        return self.digests[test]
+
+
+def _why_no_time(
+    seen: Mapping[str, Any], stats: Mapping[str, Any] | None, ran: Ran, test: str
+) -> str:
+    """Return why a test has no time that counts; empty if it has one."""
+    if seen.get("outcome", "passed") != "passed":
+        return f"the test {seen['outcome']}: {seen.get('reason', 'it said nothing')}"
+    if stats is not None and seen:
+        data = stats.get("data")
+        if isinstance(data, list) and data and all(value > 0 for value in data):
+            return ""
+        return "pytest-benchmark recorded no time above zero"
+    for place, reason in ran.found.get("errors", {}).items():
+        if test.startswith(place):
+            return f"{place} cannot be collected: {reason}"
+    if ran.end:
+        return ran.end
+    return "the test recorded nothing: it does not call `benchmark`" if seen else "it did not run"
+
+
+def _times(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return {entry["fullname"]: entry["stats"] for entry in document["benchmarks"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def learn_tests(runner: Runner, path: str) -> tuple[dict[tuple[str, str], str], list[str]]:
+    """Return pytest's names of the tests by their keys, and what head could not collect.
+
+    Raises:
+        RequestError: There is no test that uses pytest-benchmark.
+    """
+    if not Path(path.partition("::")[0]).exists():
+        raise RequestError(f"--pytest {path}: no such file or folder; give that of your tests")
+    ran = runner.collect("head", path)
+    names = ran.found.get("collected", [])
+    problems = [
+        f"{place} cannot be collected: {reason}"
+        for place, reason in ran.found.get("errors", {}).items()
+    ]
+    if not names:
+        why = "; ".join(problems) or ran.end or "no test there uses the fixture `benchmark`"
+        raise RequestError(f"--pytest {path}: {why}; see what pytest {path} says in head")
+    return {(SUITE, case_id(name)): name for name in names}, problems
+
+
+def case_id(test: str) -> str:
+    """Return the id of a test's case, as `bench import` would name it."""
+    workload, bracket, parameters = test.partition("[")
+    size = parameters.removesuffix("]") if bracket else "-"
+    return f"{workload}/{size}/call/unknown/{BACKEND}"
+
+
+def make_case(key: tuple[str, str], test: str, threads: int) -> CaseLine:
+    """Return the case of a test."""
+    workload, bracket, parameters = test.partition("[")
+    return CaseLine(
+        id=key[1],
+        suite=SUITE,
+        workload=workload,
+        workload_version=1,
+        size=parameters.removesuffix("]") if bracket else "-",
+        sizes={},
+        phase="call",
+        dtype="unknown",
+        backend=BACKEND,
+        threads=threads,
+        device="unknown",
+    )
+
+
+def seconds_per_test(minutes: float, tests: int, pairs: int) -> float:
+    """Return for how long each test is timed so that the first stage takes half of the minutes."""
+    whole = 0.5 * 60 * minutes / (2 * pairs * tests)
+    overhead = 0.15 + START_SECONDS * LONGEST_TEST_SECONDS / TURN_SECONDS
+    return min(LONGEST_TEST_SECONDS, max(SHORTEST_TEST_SECONDS, whole - overhead))
