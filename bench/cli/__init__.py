@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "report": "Show one run or several.",
     "duet": "Did it get slower? Two environments against each other.",
     "compare": "Machines side by side: speed, cost, energy.",
+    "check": "Did it get slower? A gate against stored runs.",
     "import": "Turn another tool's results into a run file.",
     "share": "Copy a run file without what identifies people, places and paths.",
 }

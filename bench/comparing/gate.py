@@ -86,10 +86,7 @@ def _direction(sample: _Sample, settings: GateSettings) -> int:
     """Return 1 if it looks slower, -1 if faster, 0 if it does not look changed."""
     for sign in (1, -1):
         logs = [sign * log for log in sample.logs]
-        if (
-            sign * sample.center >= settings.most / 2
-            and p_above(logs, 0.0) <= settings.screening
-        ):
+        if sign * sample.center >= settings.most / 2 and p_above(logs, 0.0) <= settings.screening:
             return sign
     return 0
 

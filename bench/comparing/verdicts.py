@@ -171,9 +171,14 @@ def share(log: float) -> float | None:
 
 def percent(value: float | None) -> str:
     """Write a change, such as `+4.2%`."""
-    return "-" if value is None else f"{100 * value:+.1f}%"
+    if value is None:
+        return "-"
+    return f"{100 * value:+.1f}%" if abs(value) < 1 else f"{100 * value:+.0f}%"
 
 
 def percent_up(value: float | None) -> str:
     """Write a bound, rounded up so that it holds, such as `5.9%`."""
-    return "-" if value is None else f"{math.ceil(1000 * value - 1e-6) / 10:g}%"
+    if value is None:
+        return "-"
+    steps = 1000 if value < 1 else 100
+    return f"{100 * math.ceil(steps * value - 1e-6) / steps:g}%"

@@ -1,0 +1,187 @@
+"""The verdicts of a new run against stored baselines, and of a duet that is replayed."""
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from bench.comparing.gate import BOUND_LEVEL, FRESH, Pair, judge
+from bench.comparing.stored import (
+    ENOUGH_BASELINES,
+    Evidence,
+    Paired,
+    Stored,
+    why_not_comparable,
+)
+from bench.comparing.verdicts import (
+    CaseVerdict,
+    GateSettings,
+    Judgement,
+    Key,
+    Verdict,
+    percent_up,
+    severity,
+    share,
+)
+from bench.results.schema import Block, Run
+
+_POWER: Final = statistics.NormalDist().inv_cdf(0.8)
+
+CONTROL: Final = "control=base"
+"""The part of a variant that marks an A/A control: the base measured on both sides."""
+
+_MOST_PAIRS: Final = 200
+"""More of a case say no more, and a file can claim any number."""
+
+
+def judge_stored(paired: Paired, settings: GateSettings) -> Judgement:
+    """Judge each case by what the baselines say of its time; p is adjusted for their number."""
+    evidence = paired.evidence
+    p = {
+        key: _p(one, settings)
+        for key, one in evidence.items()
+        if abs(one.change) >= settings.most / 2
+    }
+    rejected, left = set(), 2 * len(evidence)  # both directions of each
+    for key in sorted(p, key=lambda key: (p[key], key)):
+        if p[key] * left > settings.level:
+            break
+        rejected.add(key)
+        left -= 1
+    cases = [
+        _case(key, one, key in rejected, 2 * len(evidence), settings)
+        for key, one in evidence.items()
+    ]
+    return Judgement(
+        cases=sorted(cases, key=severity),
+        sentinels=[],
+        settings=settings,
+        missing=paired.missing,
+        unjudged=paired.unjudged,
+    )
+
+
+def _p(one: Evidence, settings: GateSettings) -> float:
+    from scipy.special import stdtr
+
+    if one.error is None:
+        return 1.0
+    distance = abs(one.change) - settings.least - one.allowance
+    return float(stdtr(one.freedom, -distance / one.error))
+
+
+def _case(
+    key: Key, one: Evidence, is_rejected: bool, family: int, settings: GateSettings
+) -> CaseVerdict:
+    from scipy.special import stdtrit
+
+    verdict: Verdict = "SAME"
+    reason, sees = "", None
+    size, slower = abs(one.change), one.change > 0
+    most = settings.most + one.allowance
+    low = high = None
+    reach = math.inf
+    if one.error is not None:
+        reach = float(stdtrit(one.freedom, 1 - BOUND_LEVEL)) * one.error + one.allowance
+        low, high = share(one.change - reach), share(one.change + reach)
+        quantile = float(stdtrit(one.freedom, 1 - settings.level / family))
+        sees = share(max(most, settings.least + one.allowance + (quantile + _POWER) * one.error))
+    enough = most if one.allowance else settings.most / 2
+    if one.error is None:
+        verdict, reason = "INCONCLUSIVE", "one block on each side tells no spread; measure more"
+    elif one.is_disturbed and size >= settings.most / 2:
+        verdict = "INCONCLUSIVE"
+        reason = "other processes were on the cores; measure again in quiet, or use bench duet"
+    elif is_rejected and size >= enough and size + reach >= settings.most:
+        verdict = "REGRESSED" if slower else "IMPROVED"
+    elif size >= settings.most / 2 and size + reach >= settings.most:
+        verdict = "INCONCLUSIVE"
+        reason = _advice(one, slower, sees)
+    if verdict == "SAME" and settings.strict and size + reach >= settings.most:
+        verdict, reason = "INCONCLUSIVE", _advice(one, slower, sees, is_strict=True)
+    return CaseVerdict(
+        key=key,
+        verdict=verdict,
+        base_seconds=one.base_seconds,
+        head_seconds=one.head_seconds,
+        change=math.expm1(one.change),
+        low=low,
+        high=high,
+        sees=sees,
+        pairs=one.baselines,
+        reason=reason,
+        perhaps_slower=slower or one.error is None or settings.strict,
+    )
+
+
+def _advice(one: Evidence, slower: bool, sees: float | None, *, is_strict: bool = False) -> str:
+    direction = "slower" if slower else "faster"
+    told = "not proven the same" if is_strict else f"perhaps {direction}"
+    would = f"; {percent_up(sees)} would have been seen" if sees is not None else ""
+    if one.allowance:
+        runs = "1 baseline" if one.baselines == 1 else f"{one.baselines} baselines"
+        return (
+            f"{told}, or the machine drifted by up to {percent_up(math.expm1(one.allowance))}:"
+            f" {runs} cannot tell{would}; give {ENOUGH_BASELINES} baselines, or use bench duet"
+        )
+    return f"{told}{would}; give more baselines, or use bench duet"
+
+
+def control_keys(run: Run) -> frozenset[Key]:
+    """Return the cases that measure the base against itself."""
+    return frozenset(m.key for m in run.measurements if CONTROL in (m.variant or "").split("+"))
+
+
+def is_duet(base: Run, head: Run) -> bool:
+    """Tell whether two runs are the two sides of one duet."""
+    ids = [run.header.settings.get("duet") for run in (base, head)]
+    return ids[0] == ids[1] and all(
+        any(block.pair is not None for m in run.measurements for block in m.blocks)
+        for run in (base, head)
+    )
+
+
+def judge_duet(
+    base: tuple[Run, Stored], head: tuple[Run, Stored], settings: GateSettings
+) -> Judgement:
+    """Judge the pairs of a duet from its two runs."""
+    first: dict[Key, list[Pair]] = {}
+    fresh: dict[Key, list[Pair]] = {}
+    missing: dict[Key, str] = {}
+    unjudged: dict[Key, str] = {}
+    (base_run, own), (head_run, other) = base, head
+    others = {m.key: m for m in head_run.measurements}
+    for m in base_run.measurements:
+        if m.key not in own.blocks:
+            if m.key in other.blocks:
+                unjudged[m.key] = f"base: {own.unmeasured[m.key]}"
+            continue
+        if m.key not in other.blocks:
+            missing[m.key] = other.unmeasured.get(m.key, "not in the run")
+            continue
+        void = why_not_comparable(other, own, m.key, side_by_side=True)
+        if void:
+            unjudged[m.key] = f"void: {void}"
+            continue
+        numbered = pairs_by_number(m.blocks, others[m.key].blocks)
+        first[m.key] = [pair for number, pair in numbered.items() if number < FRESH]
+        fresh[m.key] = [pair for number, pair in numbered.items() if number >= FRESH]
+    known = {m.key for m in base_run.measurements}
+    unjudged |= {key: "base: not in the run" for key in other.blocks if key not in known}
+    return judge(first, settings, fresh, missing=missing, unjudged=unjudged)
+
+
+def pairs_by_number(base: Iterable[Block], head: Iterable[Block]) -> Mapping[int, Pair]:
+    """Return the medians of blocks that share a number; a block without its like counts not."""
+    sides = [
+        {block.pair: block for block in blocks if block.pair is not None and block.seconds}
+        for blocks in (base, head)
+    ]
+    numbers = sorted(sides[0].keys() & sides[1].keys())[:_MOST_PAIRS]
+    return {
+        number: (
+            statistics.median(sides[0][number].quiet_seconds()),
+            statistics.median(sides[1][number].quiet_seconds()),
+        )
+        for number in numbers
+    }
