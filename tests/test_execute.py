@@ -39,8 +39,10 @@ class ScriptedWorker:
         gpu: str | None,
         rng: random.Random,
         setup: str | None = None,
+        python: str | None = None,
     ) -> None:
         self.backend = backend
+        self.python = python
         self.layout = {"hash_seed": rng.randrange(100), "padding": 0}
         self.description: dict[str, Any] = {}
         self.begun: dict[str, dict[str, Any]] = {}
@@ -604,6 +606,7 @@ def test_a_worker_sees_the_gpu_of_its_seat_and_is_set_up_as_its_cases_need(
         gpu: str | None,
         rng: random.Random,
         setup: str | None = None,
+        python: str | None = None,
     ) -> None:
         started.append((backend, gpu, setup))
         original(self, backend, threads, gpu, rng, setup)

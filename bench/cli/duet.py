@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli import INTERRUPTED, with_output_options
-from bench.cli.gate_output import show, with_gate_options
+from bench.cli.gate_output import show, split_missing, with_gate_options
 from bench.cli.run import Dimension, Numbers
 
 if TYPE_CHECKING:
@@ -79,9 +80,11 @@ def command(
       bench duet --base-python base/bin/python --head-python head/bin/python --pytest tests/perf
       bench check results/duet/head.jsonl --against results/duet/base.jsonl
     """
+    from bench.comparing.stored import stored
+    from bench.comparing.stored_gate import judge_duet
     from bench.comparing.verdicts import GateSettings
     from bench.errors import RequestError
-    from bench.running.duet import Duet, Record, judged, make_headers
+    from bench.running.duet import Duet, Record, make_headers
     from bench.running.environments import changes, examine
     from bench.running.sides import SIDES
 
@@ -108,8 +111,11 @@ def command(
     interrupted = _follow(duet, plan, quiet, verbose)
     base, head = duet.finish(interrupted)
     notes = [note for note in (*plan.notes, *_notes(plan), duet.unreached) if note]
+    judgement = judge_duet((base, stored(base)), (head, stored(head)), duet.settings)
+    missing, allowed = split_missing(dict(judgement.missing), allow_missing)
+    judgement = replace(judgement, missing=missing, unjudged={**judgement.unjudged, **allowed})
     code = show(
-        judged(base, head, settings, allow_missing),
+        judgement,
         "bench duet",
         [*(differing or ["the environments hold the same packages"]), *notes],
         summary=summary,

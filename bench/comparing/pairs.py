@@ -1,6 +1,5 @@
 """The pairs of a duet, from the two runs that it leaves: what `duet` and `check` judge alike."""
 
-import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -12,6 +11,11 @@ from bench.results.schema import Block, Measurement, Run
 
 HEAD_LACKS: Final = "not measured: the head has no number"
 BASE_LACKS: Final = "not measured: the base has no number"
+MOST_PAIRS: Final = 200
+"""More of a case say no more, and a file can claim any number."""
+NOISY_SHARE: Final = 0.2
+"""Of the pairs, that are left out for what befell them; where there are more, noise is how this
+machine is, and all of them count."""
 CONTROL: Final = "control=base"
 """The part of a variant that marks an A/A control: base measured on both sides."""
 
@@ -28,11 +32,8 @@ class DuetPairs:
     sentinels: frozenset[Key] = frozenset()
 
 
-def pairs_of(base: Run, head: Run, allowed: Sequence[str] = ()) -> DuetPairs:
-    """Return the pairs of every case, and why one has none.
-
-    `allowed` are globs on ids: cases that the head may lack. What the base lacks is no fault.
-    """
+def pairs_of(base: Run, head: Run) -> DuetPairs:
+    """Return the pairs of every case, and why one has none; what the base lacks is no fault."""
     sides = [{m.key: m for m in run.measurements} for run in (base, head)]
     found = DuetPairs(
         sentinels=frozenset(key for own in sides for key, m in own.items() if is_control(m.variant))
@@ -45,8 +46,6 @@ def pairs_of(base: Run, head: Run, allowed: Sequence[str] = ()) -> DuetPairs:
                 found.first[key] = []  # reached on neither side
             elif lacks_old and (old is None or old.reason != HEAD_LACKS):
                 found.unjudged[key] = lacks_old
-            elif any(fnmatch.fnmatchcase(key[1], glob) for glob in allowed):
-                found.unjudged[key] = f"{lacks_new} (allowed)"
             else:
                 found.missing[key] = lacks_new
             continue
@@ -75,7 +74,10 @@ def _why_not(measurement: Measurement | None, side: str) -> str:
 def pairs_of_blocks(base: Sequence[Block], head: Sequence[Block]) -> dict[int, Pair]:
     """Return the pairs of one case by their numbers; a block without a partner counts for none."""
     numbered = _by_pair(base), _by_pair(head)
-    both = sorted(set(numbered[0]) & set(numbered[1]))
+    both = sorted(set(numbered[0]) & set(numbered[1]))[:MOST_PAIRS]
+    noisy = {n for n in both if any(is_disturbed(side[n]) for side in numbered)}
+    if len(noisy) <= NOISY_SHARE * len(both):
+        both = [number for number in both if number not in noisy]
     return {number: pair_of(numbered[0][number], numbered[1][number]) for number in both}
 
 
@@ -93,8 +95,13 @@ def pair_of(base: Block, head: Block) -> Pair:
     )
 
 
+def is_disturbed(block: Block) -> bool:
+    """Tell whether others were on the cores while it was measured."""
+    return any(note.startswith("disturbed") for note in block.notes)
+
+
 def _by_pair(blocks: Sequence[Block]) -> Mapping[int, Block]:
-    return {block.pair: block for block in blocks if block.pair is not None}
+    return {block.pair: block for block in blocks if block.pair is not None and block.seconds}
 
 
 def _quiet_visits(base: Block, head: Block) -> list[int] | None:

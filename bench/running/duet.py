@@ -17,9 +17,9 @@ from typing import Any, Final
 from msgspec import structs
 
 import bench
-from bench.comparing.gate import FEWEST_PAIRS, FRESH, flagged, judge
+from bench.comparing.gate import FEWEST_PAIRS, FRESH, flagged
 from bench.comparing.pairs import BASE_LACKS, CONTROL, HEAD_LACKS, is_control, pairs_of
-from bench.comparing.verdicts import GateSettings, Judgement
+from bench.comparing.verdicts import GateSettings
 from bench.machine import PACKAGES, capture
 from bench.results.schema import (
     SCHEMA,
@@ -196,18 +196,6 @@ class Duet:
     def _runs(self) -> tuple[Run, Run]:
         base, head = (self.records[side].run("not reached") for side in SIDES)
         return base, head
-
-
-def judged(base: Run, head: Run, settings: GateSettings, allowed: Sequence[str]) -> Judgement:
-    """Judge the two runs of a duet, as their files hold them."""
-    found = pairs_of(base, head, allowed)
-    return judge(
-        found.first,
-        replace(settings, sentinels=found.sentinels),
-        found.fresh,
-        missing=found.missing,
-        unjudged=found.unjudged,
-    )
 
 
 def usual_minutes(cases: int) -> float:

@@ -147,7 +147,8 @@ def plan_tests(
         environment.require("pytest", "pytest_benchmark")
     runner = Runner(environments, random.Random(seed))
     try:
-        tests, problems = learn_tests(runner, path)
+        learned = learn_tests(runner, path)
+        tests = learned.tests
         cores = allowed_cores()
         chosen = [
             make_case(key, name, cores)
@@ -168,7 +169,7 @@ def plan_tests(
         own = control.id.partition("+control=")[0]
         names[control.key] = tests[control.suite, own]
     whole = minutes or usual_minutes(len(chosen))
-    seconds = seconds_per_test(whole, len(cases), gate.first_pairs)
+    seconds = seconds_per_test(whole, len(cases), gate.first_pairs, learned.start_seconds)
     settings = {
         "suites": ["pytest"],
         "blocks": gate.first_pairs,
@@ -182,7 +183,7 @@ def plan_tests(
         cases=dict.fromkeys(SIDES, cases),
         minutes=whole,
         settings=settings,
-        notes=problems,
+        notes=learned.problems,
     )
 
 

@@ -11,6 +11,7 @@ import random
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +31,9 @@ COLLECT_SECONDS: Final = 300.0
 NOT_TOLD: Final = "pytest-benchmark does not tell"
 TURN_SECONDS: Final = 4.0
 """A side works about so long before it is the other's turn: neighbours then befall both."""
-START_SECONDS: Final = 0.8
+FIRST_SHARE: Final = 0.5
+TEST_SECONDS: Final = 0.1
+"""What a test takes besides its rounds: its setup, pytest-benchmark's calibration."""
 LONGEST_TEST_SECONDS: Final = 0.5
 SHORTEST_TEST_SECONDS: Final = 0.05
 ROUND_SECONDS: Final = 0.001
@@ -185,11 +188,13 @@ class PairedTests(Pairing):
             path
             for path in sorted(self.shared_modules)
             if Path(path).name not in around
+            and not {"site-packages", "dist-packages"} & set(Path(path).parts)
+            and not Path(path).is_relative_to(PACKAGE)
             and not any(Path(path).is_relative_to(folder.resolve()) for folder in folders)
         ]
 
     def _chunks(self, cases: Sequence[CaseLine]) -> list[list[CaseLine]]:
-        size = max(1, round((TURN_SECONDS - START_SECONDS) / self.seconds))
+        size = max(1, round(TURN_SECONDS / (self.seconds + TEST_SECONDS)))
         chunks: list[list[CaseLine]] = []
         for control in (False, True):
             own = [case for case in cases if is_control(case.variant) == control]
@@ -285,15 +290,29 @@ def _times(path: Path) -> dict[str, dict[str, Any]]:
         return {}
 
 
-def learn_tests(runner: Runner, path: str) -> tuple[dict[tuple[str, str], str], list[str]]:
-    """Return pytest's names of the tests by their keys, and what head could not collect.
+@dataclass(frozen=True)
+class Learned:
+    """What is known of a project's tests before any is timed."""
+
+    tests: Mapping[tuple[str, str], str]
+    """pytest's names by the keys of the cases."""
+    problems: Sequence[str]
+    """What head could not collect."""
+    start_seconds: float
+    """How long pytest takes to start."""
+
+
+def learn_tests(runner: Runner, path: str) -> Learned:
+    """Have head's pytest collect the tests that use pytest-benchmark.
 
     Raises:
         RequestError: There is no test that uses pytest-benchmark.
     """
     if not Path(path.partition("::")[0]).exists():
         raise RequestError(f"--pytest {path}: no such file or folder; give that of your tests")
+    begin = time.monotonic()
     ran = runner.collect("head", path)
+    start = time.monotonic() - begin
     names = ran.found.get("collected", [])
     problems = [
         f"{place} cannot be collected: {reason}"
@@ -302,7 +321,7 @@ def learn_tests(runner: Runner, path: str) -> tuple[dict[tuple[str, str], str], 
     if not names:
         why = "; ".join(problems) or ran.end or "no test there uses the fixture `benchmark`"
         raise RequestError(f"--pytest {path}: {why}; see what pytest {path} says in head")
-    return {(SUITE, case_id(name)): name for name in names}, problems
+    return Learned({(SUITE, case_id(name)): name for name in names}, problems, start)
 
 
 def case_id(test: str) -> str:
@@ -330,8 +349,12 @@ def make_case(key: tuple[str, str], test: str, threads: int) -> CaseLine:
     )
 
 
-def seconds_per_test(minutes: float, tests: int, pairs: int) -> float:
-    """Return for how long each test is timed so that the first stage takes half of the minutes."""
-    whole = 0.5 * 60 * minutes / (2 * pairs * tests)
-    overhead = 0.15 + START_SECONDS * LONGEST_TEST_SECONDS / TURN_SECONDS
-    return min(LONGEST_TEST_SECONDS, max(SHORTEST_TEST_SECONDS, whole - overhead))
+def seconds_per_test(minutes: float, tests: int, pairs: int, start: float) -> float:
+    """Return for how long each test is timed so that the first stage takes half of the minutes.
+
+    `start` is how long pytest takes to start, in seconds.
+    """
+    side = FIRST_SHARE * 60 * minutes / (2 * pairs)
+    processes = 1 + max(1, round(side / (start + TURN_SECONDS)))  # the controls have their own
+    whole = (side - processes * start) / tests - TEST_SECONDS
+    return min(LONGEST_TEST_SECONDS, max(SHORTEST_TEST_SECONDS, whole))
