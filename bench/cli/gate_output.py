@@ -1,5 +1,6 @@
 """What `check` and `duet` share: their options, and where their verdicts go."""
 
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -19,15 +20,16 @@ class Share(click.ParamType[float]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """Return the share as a number between 0.001 and 10."""
+        """Return the share as a number; a bare 5 may mean 5% or 500%, and is refused."""
         if isinstance(value, float):
             return value
         text = str(value).strip()
+        is_percent = text.endswith("%")
         try:
-            found = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+            found = float(text.removesuffix("%")) / (100 if is_percent else 1)
         except ValueError:
-            found = -1.0
-        if not 0.001 <= found <= 10:
+            found = math.nan
+        if not 0.001 <= found <= (5 if is_percent else 0.999):
             self.fail(f"{value!r} is no share; write it as 5%, or as 0.05", param, ctx)
         return found
 

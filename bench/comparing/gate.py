@@ -208,7 +208,8 @@ def _case(
     shown = decisive or first
     low, high = shown.interval
     spread = _spread(first, None if is_single else decisive)
-    second = len(first.logs) if is_single else settings.second_pairs
+    # What was not suspected would have had a full second stage.
+    second = len(shown.logs) if is_single or (sign and decisive) else settings.second_pairs
     sees = _sees(spread, len(first.logs), second, family, settings)
     verdict: Verdict = "SAME"
     reason = ""

@@ -1,18 +1,21 @@
 """What a gate says as one document, for the terminal and as Markdown for a job's summary."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
 from bench import units
+from bench.comparing.remarks import listed
 from bench.comparing.verdicts import CaseVerdict, Judgement, Key, percent, percent_up
 from bench.report import Document, Table
+from bench.text import natural
 
 MOST_SUMMARY_BYTES: Final = 2**20 - 2**10
 """GitHub drops a summary above 1 MiB as a whole."""
 
 _MOST_SENTENCES: Final = 10
 _MOST_LISTED: Final = 50
+_MOST_NAMES: Final = 10
 
 _COLUMNS: Final = ("verdict", "case", "change", "90% interval", "base", "head", "sees", "note")
 _RIGHT: Final = frozenset({2, 3, 4, 5, 6})
@@ -31,9 +34,9 @@ def gate_document(
         sentences=sentences,
         warnings=[
             *([f"the job is void: {judgement.void}"] if judgement.void else []),
-            *_listed("missing", judgement.missing.items()),
+            *_listed("missing", judgement.missing),
         ],
-        remarks=[*remarks, *_listed("n/a", judgement.unjudged.items())],
+        remarks=[*remarks, *_listed("n/a", judgement.unjudged)],
         tables=[table for table in tables if table.rows],
     )
 
@@ -51,12 +54,14 @@ def _interval(case: CaseVerdict, form: str) -> str:
     return form.format(percent(case.low), percent(case.high))
 
 
-def _listed(what: str, cases: object) -> list[str]:
-    """Name each case with its reason, and count those beyond a screenful."""
-    found: list[tuple[Key, str]] = sorted(cases)  # type: ignore[call-overload]
-    lines = [f"{what}: {name}: {reason}" for (_, name), reason in found[:_MOST_LISTED]]
-    more = len(found) - len(lines)
-    return [*lines, f"{what}: and {more} more"] if more else lines
+def _listed(what: str, cases: Mapping[Key, str]) -> list[str]:
+    """Name the cases by the reason that they share."""
+    names: dict[str, list[str]] = {}
+    for (_, name), reason in sorted(cases.items(), key=lambda case: natural(case[0][1])):
+        names.setdefault(reason, []).append(name)
+    lines = [f"{what}: {reason}: {listed(own, _MOST_NAMES)}" for reason, own in names.items()]
+    more = len(lines) - _MOST_LISTED
+    return [*lines[:_MOST_LISTED], f"{what}: and {more} more"] if more > 0 else lines
 
 
 def _table(name: str, title: str, cases: Sequence[CaseVerdict], most: int | None) -> Table:
