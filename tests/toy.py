@@ -1,6 +1,8 @@
 """A toy package in two environments, as a project installs its own two versions."""
 
 import hashlib
+import importlib.metadata
+import re
 import subprocess
 import sys
 import sysconfig
@@ -47,16 +49,31 @@ def slowed(share: float) -> str:
     ).replace("total += i\n", "total += i if i < n else 0\n")
 
 
-def environment(folder: Path, source: str, version: str = "1.0") -> str:
-    """Make an environment that holds the toy and what ours holds; return its interpreter."""
+def environment(folder: Path, source: str, *needs: str) -> str:
+    """Make an environment with the toy and those distributions of ours; return its interpreter."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     names = {"base": str(folder), "platbase": str(folder)}
     site = Path(sysconfig.get_path("purelib", "venv", vars=names))
-    # A plain path: what is installed in ours in editable form, bench itself, is not reached by it.
-    (site / "ours.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    install(site, source, version)
-    return str(python)
+    for name in needs:
+        link(site, name)
+    install(site, source)
+    return interpreter(folder)
+
+
+def link(site: Path, name: str) -> None:
+    """Link a distribution of our environment into another, with what it requires."""
+    found = importlib.metadata.distribution(name)
+    for top in {path.parts[0] for path in found.files or ()} - {"..", "__pycache__"}:
+        if not (site / top).exists():
+            (site / top).symlink_to(Path(str(found.locate_file(top))).resolve())
+    for required in found.requires or ():
+        if ";" not in required:
+            link(site, re.split(r"[^A-Za-z0-9._-]", required, maxsplit=1)[0])
+
+
+def interpreter(folder: Path) -> str:
+    """Return the Python of an environment."""
+    return str(folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python"))
 
 
 def install(site: Path, source: str, version: str = "1.0") -> None:

@@ -34,7 +34,7 @@ TURN_SECONDS: Final = 4.0
 FIRST_SHARE: Final = 0.5
 TEST_SECONDS: Final = 0.1
 """What a test takes besides its rounds: its setup, pytest-benchmark's calibration."""
-LONGEST_TEST_SECONDS: Final = 0.5
+LONGEST_TEST_SECONDS: Final = 0.3
 SHORTEST_TEST_SECONDS: Final = 0.05
 ROUND_SECONDS: Final = 0.001
 LEAST_ROUNDS: Final = 5
