@@ -170,6 +170,7 @@ def test_another_machine_is_void(tmp_path: Path, machine: dict[str, Any], reason
     done = check(tmp_path, stored("head"), base)
     assert done.returncode == 4
     assert f"another machine: {reason}" in done.stderr
+    assert "bench check: no case in common" in done.stdout
     beside = check(tmp_path, stored("head"), base, stored("good"))
     assert beside.returncode == 0
     assert f"another machine: {reason}" in beside.stdout
@@ -189,6 +190,17 @@ def test_other_work_is_void(tmp_path: Path, fields: dict[str, Any], reason: str)
     done = check(tmp_path, head, base)
     assert done.returncode == 4
     assert f"n/a: void: {reason}: matmul/n=64/call/float32/numpy\n" in done.stdout
+
+
+def test_another_gpu_is_void_for_what_ran_on_it(tmp_path: Path) -> None:
+    def side(name: str, gpu: str) -> Run:
+        cases = [case(64, name), case(128, name, device="gpu")]
+        return named(run(*cases, machine={**MACHINE, "gpus": [{"name": gpu}]}), name)
+
+    done = check(tmp_path, side("head", "New GPU"), side("base", "Old GPU"))
+    assert done.returncode == 0
+    assert "void: another machine: GPU New GPU against Old GPU: matmul/n=128/" in done.stdout
+    assert "1 of 2 cases measured on both sides" in done.stdout
 
 
 def test_other_precision_is_void(tmp_path: Path) -> None:

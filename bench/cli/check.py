@@ -3,17 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from bench.cli import BAD_REQUEST, with_output_options
 from bench.cli.gate_output import Share, show, split_missing, with_gate_options
-
-if TYPE_CHECKING:
-    from bench.comparing.stored import Stored
-    from bench.comparing.verdicts import GateSettings, Judgement
-    from bench.results.schema import Run
 
 
 class _Check(click.Command):
@@ -77,8 +72,14 @@ def command(
       bench check results/new.jsonl --against results/baseline-*.jsonl --threshold 8%
       bench check results/head.jsonl --against results/base.jsonl --junit verdicts.xml
     """
-    from bench.comparing.stored import Stored, differences, stored, why_other_machine
-    from bench.comparing.stored_gate import is_duet
+    from bench.comparing.stored import (
+        Stored,
+        differences,
+        pair_cases,
+        stored,
+        why_other_machine,
+    )
+    from bench.comparing.stored_gate import control_keys, is_duet, judge_duet, judge_stored
     from bench.comparing.verdicts import GateSettings
     from bench.errors import RequestError
     from bench.results.reading import read_run
@@ -91,7 +92,8 @@ def command(
             raise RequestError(f"{output} is a run file; choose another to write to")
     run = read_run(file)
     head = stored(run)
-    sides: list[tuple[Run, Stored]] = []
+    bases: list[Stored] = []
+    duet: Run | None = None
     refused: list[str] = []
     remarks = list(run.remarks)
     for path in baselines:
@@ -100,21 +102,26 @@ def command(
             raise RequestError(f"{path} is the run that is checked; give an earlier one")
         remarks += base.remarks
         taken = stored(base)
-        is_pair = len(baselines) == 1 and is_duet(base, run)
-        reason = None if is_pair else why_other_machine(head.machine, taken.machine)
+        if len(baselines) == 1 and is_duet(base, run):
+            duet = base
+        reason = None if duet else why_other_machine(head.machine, taken.machine)
         if reason:
             refused.append(f"void: {path}: {reason}")
-        elif all(base.header.id != other.header.id for other, _ in sides):
-            sides.append((base, taken))
+        elif all(base.header.id != other.machine.run_id for other in bases):
+            bases.append(taken)
     for line in refused:
         click.echo(f"bench: {plain(line)}", err=True)
     settings = GateSettings(
         threshold=threshold, drift=drift, strict=strict, inconclusive=inconclusive
     )
-    judgement = _judge((run, head), sides, settings)
+    if duet is not None:
+        settings = replace(settings, sentinels=control_keys(run))
+        judgement = judge_duet((duet, bases[0]), (run, head), settings)
+    else:
+        judgement = judge_stored(pair_cases(head, bases, drift), settings)
     missing, allowed = split_missing(dict(judgement.missing), allow_missing)
     judgement = replace(judgement, missing=missing, unjudged={**judgement.unjudged, **allowed})
-    bases = sorted((base for _, base in sides), key=lambda base: base.machine.started)
+    bases.sort(key=lambda base: base.machine.started)
     code = show(
         judgement,
         "bench check",
@@ -129,19 +136,6 @@ def command(
 
 def _is_one_of(output: Path, files: Sequence[str]) -> bool:
     return output.exists() and any(Path(file).exists() and output.samefile(file) for file in files)
-
-
-def _judge(
-    head: "tuple[Run, Stored]", bases: "Sequence[tuple[Run, Stored]]", settings: "GateSettings"
-) -> "Judgement":
-    """Replay a duet if the two runs are one; else judge the new run by all of its baselines."""
-    from bench.comparing.stored import pair_cases
-    from bench.comparing.stored_gate import control_keys, is_duet, judge_duet, judge_stored
-
-    if len(bases) == 1 and is_duet(bases[0][0], head[0]):
-        settings = replace(settings, sentinels=control_keys(head[0]))
-        return judge_duet(bases[0], head, settings)
-    return judge_stored(pair_cases(head[1], [base for _, base in bases], settings.drift), settings)
 
 
 def _finish(code: int, remarks: Sequence[str]) -> int:

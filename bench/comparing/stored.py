@@ -184,7 +184,8 @@ def pair_cases(head: Stored, bases: Sequence[Stored], drift: float) -> Paired:
             else:
                 comparable.setdefault(key, []).append(base)
     known = {key for base in bases for key in base.blocks}
-    unjudged |= {key: _why_new(key, bases) for key in head.blocks if key not in known}
+    if bases:
+        unjudged |= {key: _why_new(key, bases) for key in head.blocks if key not in known}
     spreads = _block_spreads(head, comparable)
     evidence = {
         key: _evidence(key, head, found, spreads.get(key), math.log1p(drift))

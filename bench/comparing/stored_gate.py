@@ -7,7 +7,6 @@ from typing import Final
 from bench.comparing.gate import BOUND_LEVEL, judge
 from bench.comparing.pairs import is_control, pairs_of
 from bench.comparing.stored import (
-    ENOUGH_BASELINES,
     Evidence,
     Paired,
     Stored,
@@ -116,7 +115,7 @@ def _advice(one: Evidence, slower: bool, sees: float | None, *, is_strict: bool 
         runs = "1 baseline" if one.baselines == 1 else f"{one.baselines} baselines"
         return (
             f"{told}, or the machine drifted by up to {percent_up(math.expm1(one.allowance))}:"
-            f" {runs} cannot tell{would}; give {ENOUGH_BASELINES} baselines, or use bench duet"
+            f" {runs} cannot tell{would}; use bench duet, or give ten baselines"
         )
     return f"{told}{would}; give more baselines, or use bench duet"
 
