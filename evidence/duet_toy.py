@@ -63,7 +63,7 @@ def make_project(folder: Path, slower: Mapping[int, float]) -> None:
 
 def make_environment(folder: Path) -> str:
     """Make an environment that sees the packages of this one; return its interpreter."""
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     names = {"base": str(folder), "platbase": str(folder)}
     site = Path(sysconfig.get_path("purelib", "venv", vars=names))
     (site / "shared.pth").write_text(sysconfig.get_path("purelib") + "\n")
@@ -72,6 +72,7 @@ def make_environment(folder: Path) -> str:
 
 def install(python: str, project: Path) -> None:
     """Install a version of the project, as a CI job does."""
-    command = [python, "-m", "pip", "install", "-q", "--force-reinstall"]
+    command = [sys.executable, "-m", "pip", "--python", python, "install", "-q"]
+    command += ["--force-reinstall"]
     command += ["--no-deps", "--no-build-isolation", "--no-cache-dir", str(project)]
     subprocess.run(command, check=True)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.comparing.pairs import pairs_of
 from bench.errors import RequestError
+from bench.results.reading import read_run
 from bench.running.environments import Environment, changes, examine
 from bench.running.probe import Probe
 from tests import toy
@@ -115,3 +117,72 @@ def test_the_same_version_with_other_files_is_seen_in_real_environments(tmp_path
     base = examine("base", toy.environment(tmp_path / "base", toy.SOURCE))
     head = examine("head", toy.environment(tmp_path / "head", toy.slowed(0.5)))
     assert changes(base, head) == ["toy 1.0: the same version, other files"]
+
+
+KERNELS = """
+from bench.workload import Phase, Size, Workload
+
+
+def inputs(rng, dims):
+    return (rng.standard_normal(dims["n"]),)
+
+
+def prepare(name):
+    def ready(numpy, dims, x):
+        import toy  # of the environment that measures
+
+        function = getattr(toy, name)
+
+        def call():
+            function(dims["n"])
+            return x * 2
+
+        return call
+
+    return ready
+
+
+def reference(numpy, dims, x):
+    return x * 2
+
+
+WORKLOAD = Workload(
+    name="NAME",
+    summary="what the toy does",
+    source="the toy",
+    suites=("matmul",),
+    sizes=[Size(dims={"n": 3000})],
+    inputs=inputs,
+    phases={"call": Phase(array=prepare("NAME"), reference=reference)},
+)
+"""
+
+
+def test_kernels_are_measured_where_bench_is_not_and_what_base_lacks_is_told(
+    tmp_path: Path,
+) -> None:
+    newer = toy.SOURCE + "\n\ndef brand_new(n):\n    return work(n)\n"
+    base = toy.environment(tmp_path / "base", toy.SOURCE, "numpy")
+    head = toy.environment(tmp_path / "head", newer, "numpy")
+    for python in (base, head):
+        assert "nn-bench" not in examine("base", python).packages
+    for name in ("work", "brand_new"):
+        path = tmp_path / "kernels" / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(KERNELS.replace("NAME", name))
+    done = bench(
+        *("duet", "--base-python", base, "--head-python", head, "--kernels", tmp_path / "kernels"),
+        *("--minutes", "0.4", "--output", tmp_path / "out", "--inconclusive", "warn"),
+        *("--threshold", "400%"),
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 of 2 cases measured on both sides" in done.stdout
+    assert "  base: brand_new/n=3000/call/float32/numpy: failed: AttributeError" in done.stderr
+    assert "module 'toy' has no attribute 'brand_new'" in done.stdout
+    runs = [read_run(tmp_path / "out" / f"{side}.jsonl") for side in ("base", "head")]
+    pairs = pairs_of(*runs).first["matmul", "work/n=3000/call/float32/numpy"]
+    assert pairs
+    measured = [m for run in runs for m in run.measurements if m.workload == "work"]
+    assert {m.verified for m in measured} == {"full"}
+    assert len({m.input_digest for m in measured}) == 1

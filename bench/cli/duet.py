@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 @click.option("--gpu", metavar="INDEX|UUID", help="Which GPU.")
 @click.option("--dtype", "dtypes", multiple=True, default=["float32"], metavar="NAME",
               help="float64, float32, tf32, float16 or bfloat16.")  # fmt: skip
-@click.option("--preset", default="quick", show_default=True, metavar="NAME",
-              help="Whose sizes: quick, standard or thorough.")  # fmt: skip
+@click.option("--preset", metavar="NAME",
+              help="Whose sizes. Default: quick of our suites, standard of your own.")  # fmt: skip
 @click.option("--size", "sizes", multiple=True, type=Dimension(), help="Other sizes: n=512,1024.")
 @click.option("--batch", "batches", type=Numbers(), default=(), help="Other batch sizes.")
 @click.option("--threads", type=Numbers(), default=(), help="Thread counts of the CPU backends.")
@@ -148,6 +148,8 @@ def _plan(
         raise RequestError(
             "nothing to measure was named; add --suite NAME, --kernels DIR, --model or --pytest"
         )
+    is_own = bool(options["kernels"] or options["model"])
+    options["preset"] = options["preset"] or ("standard" if is_own else "quick")
     return plan_cases(RunRequest(**options), environments, minutes, gate)
 
 

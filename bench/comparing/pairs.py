@@ -42,6 +42,8 @@ def pairs_of(base: Run, head: Run) -> DuetPairs:
         old, new = (own.get(key) for own in sides)
         lacks_old, lacks_new = _why_not(old, "base"), _why_not(new, "head")
         if old is None or new is None or lacks_old or lacks_new:
+            if key in found.sentinels:
+                continue  # it fails with its case, which is told
             if old and new and old.status == new.status == "skipped" and old.reason == new.reason:
                 found.first[key] = []  # reached on neither side
             elif lacks_old and (old is None or old.reason != HEAD_LACKS):
