@@ -32,7 +32,7 @@ RULES = ("median:5%", "mean:10%", "min:5%")
 
 def duet(folder: Path, minutes: float, seed: int) -> dict[str, Any]:
     """Run one job of the duet; return its exit code and what it said of each case."""
-    output = folder / f"duet-{seed}"
+    output = Path(tempfile.mkdtemp(dir=folder)) / "runs"
     command = [sys.executable, "-m", "bench", "duet", "--pytest", "perf"]
     command += ["--base-python", str(folder / "base/bin/python")]
     command += ["--head-python", str(folder / "head/bin/python")]

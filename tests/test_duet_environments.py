@@ -9,6 +9,8 @@ import pytest
 from bench.comparing.pairs import pairs_of
 from bench.errors import RequestError
 from bench.results.reading import read_run
+from bench.results.schema import RunLine
+from bench.results.writing import encode
 from bench.running.environments import Environment, changes, examine
 from bench.running.probe import Probe
 from tests import toy
@@ -186,3 +188,21 @@ def test_kernels_are_measured_where_bench_is_not_and_what_base_lacks_is_told(
     measured = [m for run in runs for m in run.measurements if m.workload == "work"]
     assert {m.verified for m in measured} == {"full"}
     assert len({m.input_digest for m in measured}) == 1
+
+
+def test_a_side_of_a_duet_cannot_be_resumed_as_a_run(tmp_path: Path) -> None:
+    line = RunLine(
+        schema=1,
+        id="job-base",
+        label="base",
+        started="2026-11-21T00:00:00Z",
+        bench_version="0",
+        command=[],
+        settings={"duet": "job"},
+        machine={},
+    )
+    path = tmp_path / "base.jsonl"
+    path.write_bytes(encode(line))
+    done = bench("run", "--resume", path)
+    assert done.returncode == 2
+    assert "one side of a duet; make the duet anew" in done.stderr

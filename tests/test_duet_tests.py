@@ -19,13 +19,12 @@ from bench.running.paired_tests import (
     SHORTEST_TEST_SECONDS,
     SUITE,
     PairedTests,
-    Ran,
-    Runner,
     case_id,
     learn_tests,
     make_case,
     seconds_per_test,
 )
+from bench.running.pytest_runner import Ran, Runner
 from bench.running.sides import SIDES, Side
 from tests import toy
 from tests.commands import bench

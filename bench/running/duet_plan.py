@@ -21,9 +21,10 @@ from bench.running.duet import usual_minutes, with_controls
 from bench.running.environments import Environment
 from bench.running.model import inspected, own_workload
 from bench.running.paired_cases import PairedCases
-from bench.running.paired_tests import PairedTests, Runner, learn_tests, make_case, seconds_per_test
+from bench.running.paired_tests import PairedTests, learn_tests, make_case, seconds_per_test
 from bench.running.plan import RunRequest, choose_suites, make_plan
 from bench.running.probe import Probe, probe
+from bench.running.pytest_runner import Runner
 from bench.running.sides import SIDES, Pairing, Side
 from bench.suites import Suite
 from bench.workload import Workload
