@@ -338,7 +338,7 @@ def test_the_minutes_end_the_job_and_it_says_how_far_it_came() -> None:
     run(one)
     assert len(DuetWorker.visited) <= 2 * 30
     assert one.unreached is not None
-    assert "pairs of stage 1 were reached within 0.5 minutes" in one.unreached
+    assert "pairs of stage 1 were begun within 0.5 minutes" in one.unreached
     assert "--minutes" in one.unreached
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--model", metavar="PATH.py:FACTORY|MODULE:FACTORY", help="Your own model.")
 @click.option("--input", "inputs", multiple=True, metavar="[NAME=]SHAPE[:DTYPE[<RANGE]]",
               help="What the model reads, without the batch.")  # fmt: skip
+@click.option("--compile", "compiled", is_flag=True, help="Measure torch.compile as well.")
 @click.option("--pytest", "tests", metavar="PATH",
               help="Your own pytest-benchmark tests, as they are.")  # fmt: skip
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), metavar="N",

@@ -152,14 +152,14 @@ class Duet:
 
     def _stage(self, stage: int, numbers: range) -> Iterator[Event]:
         chosen = [case for case in self.cases if stage == 1 or case.key in self.suspects]
-        lasted = 0.0
+        lasted: list[float] = []
         for place, number in enumerate(numbers):
             ended = {key for record in self.records.values() for key in record.progress.outcomes}
             cases = [case for case in chosen if case.key not in ended]
             if not cases:
                 return
             enough = stage == 1 and place >= FEWEST_PAIRS
-            if self._left(FIRST_SHARE if enough else 1.0) < lasted:
+            if self._left(FIRST_SHARE if enough else 1.0) < _expected(lasted):
                 self._note(stage, place, len(numbers))
                 return
             yield PairStarted(stage, place, len(numbers), len(cases))
@@ -170,7 +170,7 @@ class Duet:
                     if isinstance(event.line, OutcomeLine):
                         self._end_other(event.side, event.line)
                 yield event
-            lasted = self.clock() - begin
+            lasted.append(self.clock() - begin)
         if self._left(1.0) <= 0 and stage == 1:
             self._note(stage, len(numbers), len(numbers))
 
@@ -185,7 +185,7 @@ class Duet:
     def _note(self, stage: int, pairs: int, planned: int) -> None:
         wanted = math.ceil(1.5 * self.minutes)
         self.unreached = (
-            f"{pairs} of {planned} pairs of stage {stage} were reached within {self.minutes:g}"
+            f"{pairs} of {planned} pairs of stage {stage} were begun within {self.minutes:g}"
             f" minutes; give --minutes {wanted}, or fewer cases with --only"
         )
 
@@ -196,6 +196,11 @@ class Duet:
     def _runs(self) -> tuple[Run, Run]:
         base, head = (self.records[side].run("not reached") for side in SIDES)
         return base, head
+
+
+def _expected(lasted: Sequence[float]) -> float:
+    """Return about how long the next pair takes; the first one also draws the inputs."""
+    return min(lasted, default=0.0) / (2 if len(lasted) == 1 else 1)
 
 
 def usual_minutes(cases: int) -> float:

@@ -22,7 +22,7 @@ from bench.running.environments import Environment
 from bench.running.model import inspected, own_workload
 from bench.running.paired_cases import PairedCases
 from bench.running.paired_tests import PairedTests, learn_tests, make_case, seconds_per_test
-from bench.running.plan import RunRequest, choose_suites, make_plan
+from bench.running.plan import COMPILED, RunRequest, choose_suites, make_plan
 from bench.running.probe import Probe, probe
 from bench.running.pytest_runner import Runner
 from bench.running.sides import SIDES, Pairing, Side
@@ -101,7 +101,12 @@ def plan_cases(
         side: {**known, **probe(names, cores, next(iter(gpus.values()), None), one.python)}
         for side, one in environments.items()
     }
-    cases = make_plan(request, suites, workloads, _either(probes), cores, list(gpus))
+    cases = [
+        case
+        for case in make_plan(request, suites, workloads, _either(probes), cores, list(gpus))
+        # Compiling takes longer than all else, in each process anew.
+        if request.compiled or COMPILED not in (case.variant or "").split("+")
+    ]
     sides = _by_side(cases, probes)
     if not any(case.skipped is None for case in sides["head"]):
         why = next((case.skipped for case in sides["head"] if case.skipped), "no case is left")
