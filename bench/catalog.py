@@ -9,6 +9,7 @@ import importlib
 import importlib.machinery
 import importlib.util
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -49,19 +50,25 @@ def mount_content() -> None:
         mount(content_folder(name), f"bench.{name}")
 
 
-def modules(folder: Path, name: str) -> list[ModuleType]:
+def modules(folder: Path, name: str) -> Iterator[ModuleType]:
     """Import every file of the mounted `folder`, subfolders included, in the order of paths."""
-    found = []
     for path in sorted(folder.rglob("[!_]*.py")):
-        parts = path.relative_to(folder).with_suffix("").parts
-        for depth in range(1, len(parts)):
-            mount(folder.joinpath(*parts[:depth]), ".".join([name, *parts[:depth]]))
-        found.append(importlib.import_module(".".join([name, *parts])))
-    return found
+        yield _module(path, folder, name)
 
 
-def workloads(user_folders: tuple[str, ...] = ()) -> dict[str, "Workload"]:
+def _module(path: Path, folder: Path, name: str) -> ModuleType:
+    parts = path.relative_to(folder).with_suffix("").parts
+    for depth in range(1, len(parts)):
+        mount(folder.joinpath(*parts[:depth]), ".".join([name, *parts[:depth]]))
+    return importlib.import_module(".".join([name, *parts]))
+
+
+def workloads(
+    user_folders: tuple[str, ...] = (), failures: list[str] | None = None
+) -> dict[str, "Workload"]:
     """Return every workload by name: ours, then those of the user's folders (`--kernels`).
+
+    With `failures` a user's file that fails is left out, and what it said is added there.
 
     Raises:
         RequestError: A folder does not exist, a file of it fails, or a name is taken twice.
@@ -70,7 +77,8 @@ def workloads(user_folders: tuple[str, ...] = ()) -> dict[str, "Workload"]:
     files = [(module, False) for module in modules(content_folder("kernels"), "bench.kernels")]
     for index, folder in enumerate(user_folders):
         name = f"bench_user_kernels_{index}"
-        files += [(module, True) for module in _user_modules(Path(folder).resolve(), name)]
+        users = _user_modules(Path(folder).resolve(), name, failures)
+        files += [(module, True) for module in users]
     for module, is_users in files:
         workload: Any = getattr(module, "WORKLOAD", None)
         if workload is None:
@@ -86,18 +94,22 @@ def workloads(user_folders: tuple[str, ...] = ()) -> dict[str, "Workload"]:
     return found
 
 
-def _user_modules(folder: Path, name: str) -> list[ModuleType]:
+def _user_modules(folder: Path, name: str, failures: list[str] | None) -> Iterator[ModuleType]:
     if not folder.is_dir():
         raise RequestError(f"--kernels {folder}: no such folder")
     mount(folder, name)
-    try:
-        return modules(folder, name)
-    except Exception as error:
-        at = error.__traceback__
-        while at is not None and at.tb_next is not None:
-            at = at.tb_next
-        where = f"{at.tb_frame.f_code.co_filename}:{at.tb_lineno}" if at else str(folder)
-        raise RequestError(f"{where}: {type(error).__name__}: {error}; mend the file") from error
+    for path in sorted(folder.rglob("[!_]*.py")):
+        try:
+            yield _module(path, folder, name)
+        except Exception as error:
+            at = error.__traceback__
+            while at is not None and at.tb_next is not None:
+                at = at.tb_next
+            where = f"{at.tb_frame.f_code.co_filename}:{at.tb_lineno}" if at else str(folder)
+            said = f"{where}: {type(error).__name__}: {error}"
+            if failures is None:
+                raise RequestError(f"{said}; mend the file") from error
+            failures.append(said)
 
 
 def suites() -> dict[str, "Suite"]:

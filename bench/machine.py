@@ -49,7 +49,7 @@ _ARM_PARTS: Final = {
 }
 """Linux on Arm names no model, only the part number of the core."""
 
-_PACKAGES: Final = (
+PACKAGES: Final = (
     "nn-bench numpy torch triton cupy cupy-cuda11x cupy-cuda12x cupy-cuda13x mkl intel-openmp"
     " nvidia-cublas nvidia-cublas-cu12 nvidia-cudnn-cu12 nvidia-cudnn-cu13"
     " click msgspec rich pandas psutil threadpoolctl nvidia-ml-py"
@@ -313,7 +313,7 @@ def _python() -> dict[str, Probe]:
 
 def _packages() -> dict[str, str]:
     found = {}
-    for name in _PACKAGES.split():
+    for name in PACKAGES.split():
         with suppress(Exception):
             found[name] = importlib.metadata.version(name)
     return found

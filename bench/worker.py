@@ -55,6 +55,7 @@ class Worker:
     def __init__(self) -> None:
         self.backend: Backend | None = None
         self.workloads: dict[str, Workload] = {}
+        self.failures: list[str] = []
         self.begun: dict[str, Measuring] = {}
         self.canary: Call | None = None
 
@@ -98,7 +99,7 @@ class Worker:
 
     def do_load(self, kernels: list[str], model: dict[str, Any] | None = None) -> None:
         """Load the workloads: those of the user's folders and his own model, too."""
-        self.workloads = catalog.workloads(tuple(kernels))
+        self.workloads = catalog.workloads(tuple(kernels), self.failures)
         if model is not None and self.backend is not None:
             spec = ModelSpec.parse(model["model"], model["inputs"])
             torch, seed = self.backend.namespace, model["seed"]
@@ -113,7 +114,7 @@ class Worker:
         self, workload: str, dims: dict[str, int], phase: str, dtype: str, seed: int, folder: str
     ) -> dict[str, Any]:
         """Draw inputs and compute the reference."""
-        chosen = self.workloads[workload]
+        chosen = self._workload(workload)
         assert self.backend is not None
         library = self.backend.namespace
         numpy, torch = library, None
@@ -130,9 +131,15 @@ class Worker:
         prepare = self._implementation(workload, phase, way)
         return try_once(self.backend, prepare, Work(**work), patience)
 
+    def _workload(self, name: str) -> "Workload":
+        if name not in self.workloads:
+            why = "; ".join(self.failures) or "its file is gone"
+            raise CaseError("failed", f"{name} does not load: {why}")
+        return self.workloads[name]
+
     def _implementation(self, workload: str, phase: str, way: str | None) -> "Prepare":
         assert self.backend is not None
-        parts = self.workloads[workload].phases[phase]
+        parts = self._workload(workload).phases[phase]
         prepare = parts.implementation(self.backend.name, way)
         if prepare is None:
             raise CaseError("skipped", f"{workload} has no version for {self.backend.name}")

@@ -39,8 +39,10 @@ class ScriptedWorker:
         gpu: str | None,
         rng: random.Random,
         setup: str | None = None,
+        python: str | None = None,
     ) -> None:
         self.backend = backend
+        self.python = python
         self.layout = {"hash_seed": rng.randrange(100), "padding": 0}
         self.description: dict[str, Any] = {}
         self.begun: dict[str, dict[str, Any]] = {}
@@ -585,9 +587,8 @@ def test_what_a_process_is_set_up_with_for_good_needs_a_process_of_its_own() -> 
     assert seats.seat_of(case(dtype="tf32")) == plain, "PyTorch switches at run time"
     assert seats.seat_of(case(variant="channels_last+cache=cold")) == plain
     assert seats.seat_of(case(variant="tuned")).setup == "tuned"
-    assert seats.seat_of(case(variant="channels_last+tuned+gpu=1", gpu=1)) == (
-        *("torch-cuda", 2, 1, "tuned"),
-    )
+    tuned = case(variant="channels_last+tuned+gpu=1", gpu=1)
+    assert seats.seat_of(tuned) == seats.Seat("torch-cuda", 2, 1, "tuned")
     assert seats.seat_of(case(backend="cupy", dtype="tf32")).setup == "tf32"
     assert seats.seat_of(case(backend="cupy")).setup is None
 
@@ -605,6 +606,7 @@ def test_a_worker_sees_the_gpu_of_its_seat_and_is_set_up_as_its_cases_need(
         gpu: str | None,
         rng: random.Random,
         setup: str | None = None,
+        python: str | None = None,
     ) -> None:
         started.append((backend, gpu, setup))
         original(self, backend, threads, gpu, rng, setup)

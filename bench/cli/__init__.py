@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "doctor": "Is this machine fit to measure?",
     "run": "Measure a suite.",
     "report": "Show one run or several.",
+    "duet": "Did it get slower? Two environments against each other.",
     "compare": "Machines side by side: speed, cost, energy.",
     "check": "Did it get slower? A gate against stored runs.",
     "history": "A folder of runs: trends, and slow creep against a release.",

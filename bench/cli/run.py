@@ -368,7 +368,7 @@ def _measure(
     interrupted: str | None = None
     run: Run | None = None
     try:
-        with _termination_as_interrupt():
+        with termination_as_interrupt():
             show(session, session.measure(writer), quiet=quiet, verbose=verbose, color=color)
     except KeyboardInterrupt:
         interrupted = "interrupted"
@@ -390,7 +390,7 @@ def _measure(
 
 
 @contextlib.contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
+def termination_as_interrupt() -> Iterator[None]:
     """Treat a polite request to end (SIGTERM) as Ctrl-C, so that the file stays valid."""
 
     def interrupt(_number: int, _frame: Any) -> None:

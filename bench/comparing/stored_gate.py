@@ -2,10 +2,10 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
 from typing import Final
 
-from bench.comparing.gate import BOUND_LEVEL, FRESH, Pair, judge
+from bench.comparing.gate import BOUND_LEVEL, judge
+from bench.comparing.pairs import is_control, pairs_of
 from bench.comparing.stored import (
     Evidence,
     Paired,
@@ -22,15 +22,9 @@ from bench.comparing.verdicts import (
     severity,
     share,
 )
-from bench.results.schema import Block, Run
+from bench.results.schema import Run
 
 _POWER: Final = statistics.NormalDist().inv_cdf(0.8)
-
-CONTROL: Final = "control=base"
-"""The part of a variant that marks an A/A control: the base measured on both sides."""
-
-_MOST_PAIRS: Final = 200
-"""More of a case say no more, and a file can claim any number."""
 
 
 def judge_stored(paired: Paired, settings: GateSettings) -> Judgement:
@@ -128,7 +122,7 @@ def _advice(one: Evidence, slower: bool, sees: float | None, *, is_strict: bool 
 
 def control_keys(run: Run) -> frozenset[Key]:
     """Return the cases that measure the base against itself."""
-    return frozenset(m.key for m in run.measurements if CONTROL in (m.variant or "").split("+"))
+    return frozenset(m.key for m in run.measurements if is_control(m.variant))
 
 
 def is_duet(base: Run, head: Run) -> bool:
@@ -144,43 +138,17 @@ def judge_duet(
     base: tuple[Run, Stored], head: tuple[Run, Stored], settings: GateSettings
 ) -> Judgement:
     """Judge the pairs of a duet from its two runs."""
-    first: dict[Key, list[Pair]] = {}
-    fresh: dict[Key, list[Pair]] = {}
-    missing: dict[Key, str] = {}
-    unjudged: dict[Key, str] = {}
     (base_run, own), (head_run, other) = base, head
-    others = {m.key: m for m in head_run.measurements}
-    for m in base_run.measurements:
-        if m.key not in own.blocks:
-            if m.key in other.blocks:
-                unjudged[m.key] = f"base: {own.unmeasured[m.key]}"
-            continue
-        if m.key not in other.blocks:
-            missing[m.key] = other.unmeasured.get(m.key, "not in the run")
-            continue
-        void = why_not_comparable(other, own, m.key, side_by_side=True)
-        if void:
-            unjudged[m.key] = f"void: {void}"
-            continue
-        numbered = pairs_by_number(m.blocks, others[m.key].blocks)
-        first[m.key] = [pair for number, pair in numbered.items() if number < FRESH]
-        fresh[m.key] = [pair for number, pair in numbered.items() if number >= FRESH]
-    known = {m.key for m in base_run.measurements}
-    unjudged |= {key: "base: not in the run" for key in other.blocks if key not in known}
-    return judge(first, settings, fresh, missing=missing, unjudged=unjudged)
-
-
-def pairs_by_number(base: Iterable[Block], head: Iterable[Block]) -> Mapping[int, Pair]:
-    """Return the medians of blocks that share a number; a block without its like counts not."""
-    sides = [
-        {block.pair: block for block in blocks if block.pair is not None and block.seconds}
-        for blocks in (base, head)
-    ]
-    numbers = sorted(sides[0].keys() & sides[1].keys())[:_MOST_PAIRS]
-    return {
-        number: (
-            statistics.median(sides[0][number].quiet_seconds()),
-            statistics.median(sides[1][number].quiet_seconds()),
-        )
-        for number in numbers
+    found = pairs_of(base_run, head_run)
+    void = {
+        key: f"void: {why}"
+        for key in found.first.keys() & own.blocks.keys() & other.blocks.keys()
+        if (why := why_not_comparable(other, own, key, side_by_side=True))
     }
+    return judge(
+        {key: pairs for key, pairs in found.first.items() if key not in void},
+        settings,
+        found.fresh,
+        missing=found.missing,
+        unjudged={**found.unjudged, **void},
+    )

@@ -5,6 +5,7 @@ Schema history:
 """
 
 import itertools
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
@@ -168,7 +169,10 @@ class Block(Struct, kw_only=True):
         if len(self.canary) < 2 or len(self.canary) != len(self.visits):
             return self.seconds
         quietest = sorted(range(len(self.visits)), key=self.canary.__getitem__)
-        chosen = sorted(quietest[: (len(quietest) + 1) // 2])
+        return self.seconds_of(sorted(quietest[: (len(quietest) + 1) // 2]))
+
+    def seconds_of(self, chosen: Sequence[int]) -> list[float]:
+        """Return the samples of these visits."""
         ends = list(itertools.accumulate(self.visits))
         return [
             second

@@ -134,7 +134,7 @@ def _measurement(
         measurement.end_to_end_seconds = measurement.host_seconds
         measurement.unknown["device_seconds"] = NOT_ON_CPU
     for name, reason in {**UNKNOWN, **lines[0].unknown}.items():
-        if getattr(measurement, name) is None:
+        if getattr(measurement, name, reason) is None:
             measurement.unknown.setdefault(name, reason)
     return measurement
 

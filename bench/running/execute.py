@@ -7,17 +7,16 @@ Everything that becomes known is a line of the run file; what only a person want
 `BlockStarted`, `Working`) comes between them.
 """
 
-import math
 import random
 import statistics
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, cast
 
 from bench.cores import available_memory
 from bench.errors import CaseError
-from bench.measuring.sampling import Budget, relative_half_width
+from bench.measuring.sampling import Budget
 from bench.results.schema import (
     BlockLine,
     CaseLine,
@@ -26,6 +25,7 @@ from bench.results.schema import (
     Status,
     WorkerLine,
 )
+from bench.running.begun import Begun, begin_message, name_of, shortcut_of, work_message
 from bench.running.inputs import Inputs, work_of
 from bench.running.plan import LEAST_VISITS, RunRequest
 from bench.running.reach import Reach, sweeps
@@ -40,7 +40,6 @@ TOGETHER_SHARE: Final = 0.5  # of the memory, for what several CPU backends hold
 RETRIES: Final = 2  # of a disturbed visit
 RETRY_SHARE: Final = 0.25  # of all visits of a batch may be repeated
 PAUSES: Final = (0.25, 0.5)  # seconds before a repetition: neighbours come and go
-DISTURBED_SHARE: Final = 1 / 3  # of the visits of a block, from which on it is called disturbed
 BEGIN_SHARE: Final = 0.4  # of a batch's time goes to beginning its cases, about
 MOST_BLOCKS: Final = 1000
 """Bound on a run whose only limit is `--minutes`."""
@@ -103,24 +102,6 @@ class Progress:
     def is_done(self, key: tuple[str, str], block: int) -> bool:
         """Tell whether this case needs nothing in this block."""
         return key in self.outcomes or block in self.blocks.get(key, {})
-
-
-@dataclass
-class Begun:
-    """A case in the middle of a block."""
-
-    case: CaseLine
-    place: int
-    drawn: Mapping[str, Any]
-    worker: WorkerProcess
-    reply: dict[str, Any]
-    samples: list[float] = field(default_factory=list)
-    visits: list[int] = field(default_factory=list)
-    canary: list[float] = field(default_factory=list)
-    request_seconds: list[float] = field(default_factory=list)
-    serving_seconds: float = 0.0
-    notes: list[str] = field(default_factory=list)
-    disturbed: list[str] = field(default_factory=list)
 
 
 class Execution:
@@ -197,7 +178,7 @@ class Execution:
         """Have one batch of a sweep called once."""
         drawn = self._inputs.draw(case, self.progress.digest(case.key))
         work = {
-            **self._work(case, drawn),
+            **work_message(case, self.workloads[case.workload], drawn),
             "dims": {**case.sizes, "batch": batch},
             "batch": batch,
             "drawn_batch": case.drawn_batch or case.batch,
@@ -211,18 +192,6 @@ class Execution:
             work=work,
             patience=patience,
         )
-
-    def _work(self, case: CaseLine, drawn: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what is computed, as bench.measuring.work.Work has it."""
-        parameters = self.workloads[case.workload].parameters
-        return {
-            "dims": case.sizes,
-            "dtype": case.dtype,
-            "inputs": drawn["inputs"],
-            "batch": case.batch if parameters else None,
-            "drawn_batch": case.drawn_batch,
-            "parameters": parameters(case.sizes) if parameters else 0,
-        }
 
     def _block(self, block: int) -> Iterator[Event]:
         groups = [
@@ -300,31 +269,21 @@ class Execution:
     def _ask_begin(
         self, case: CaseLine, drawn: Mapping[str, Any]
     ) -> tuple[WorkerProcess, dict[str, Any]]:
-        phase = self.workloads[case.workload].phases[case.phase]
-        order = {
-            **self._work(case, drawn),
-            **{name: drawn[name] for name in ("decoy", "reference")},
-            "budget": asdict(self._budget(case)),
-            "cores": self.cores,
-            "error_factor": phase.error_factor,
-            "fresh_inputs": phase.fresh_inputs,
-            "answers": phase.answers,
-            "calls_per_sample": self.progress.calls_per_sample(case.key),
-            "cold": case.is_cold,
-            "energy": self.request.energy,
-            **self._serving(case),
-        }
+        message = begin_message(
+            case,
+            self.workloads[case.workload],
+            drawn,
+            self._budget(case),
+            cores=self.cores,
+            energy=self.request.energy,
+            **{
+                "calls_per_sample": self.progress.calls_per_sample(case.key),
+                **self._serving(case),
+            },
+        )
         seat = seat_of(case)
         worker = self._seats.worker(seat)
-        reply = self._seats.ask(
-            seat,
-            do="begin",
-            case="/".join(case.key),  # two suites may have cases of the same id
-            workload=case.workload,
-            phase=case.phase,
-            way=case.way,
-            order=order,
-        )
+        reply = self._seats.ask(seat, **message)
         return worker, reply
 
     def _budget(self, case: CaseLine) -> Budget:
@@ -372,54 +331,23 @@ class Execution:
             time.sleep(PAUSES[repeated])
             repeated += 1
         for one, reply in seen:
-            one.samples += reply["seconds"]
-            one.visits.append(len(reply["seconds"]))
-            one.canary.append(reply["canary"])
-            one.request_seconds += reply.get("request_seconds", [])
-            one.serving_seconds += reply.get("serving_seconds", 0.0)
-            one.notes += [note for note in reply["notes"] if note not in one.notes]
-            one.disturbed += reply["disturbances"][:1]
+            one.keep(reply)
         return repeated
 
     def _ask(self, one: Begun, what: str) -> dict[str, Any]:
         """Ask about a begun case; begin it again if its worker died of another case."""
         if self._seats.worker(seat_of(one.case)) is not one.worker:
             one.worker, _ = self._ask_begin(one.case, one.drawn)
-        return self._seats.ask(seat_of(one.case), do=what, case="/".join(one.case.key))
+        return self._seats.ask(seat_of(one.case), do=what, case=name_of(one.case))
 
     def _finish(self, one: Begun, block: int) -> BlockLine | OutcomeLine:
         try:
-            reply = {"energy_joules": None, **one.reply, **self._ask(one, "finish")}
-            parts = self.workloads[one.case.workload].phases[one.case.phase]
-            shortcut = parts.shortcut(one.case.sizes) if parts.shortcut else 1.0
+            finished = self._ask(one, "finish")
+            shortcut = shortcut_of(one.case, self.workloads[one.case.workload])
             self._seats.require_plausible(one.case, statistics.median(one.samples), shortcut)
         except CaseError as error:
             return self._outcome(one.case, block, error)
-        notes = [*reply["notes"], *one.notes]
-        if len(one.disturbed) >= DISTURBED_SHARE * len(one.visits):
-            notes.append(f"disturbed: {'; '.join(sorted(set(one.disturbed)))}")
-        line = BlockLine(
-            suite=one.case.suite,
-            case=one.case.id,
-            block=block,
-            order=one.place,
-            input_digest=one.drawn["digest"],
-            verified="small" if one.case.drawn_batch else one.drawn["reference"]["kind"],
-            seconds=one.samples,
-            visits=one.visits,
-            canary=one.canary,
-            request_seconds=one.request_seconds,
-            serving_seconds=one.serving_seconds,
-            host_seconds=reply.get("host_seconds", one.samples),
-            device_seconds=reply.get("device_seconds", []),
-            end_to_end_seconds=reply.get("end_to_end_seconds", []),
-            notes=notes,
-            unknown={**one.reply["unknown"], **reply.get("unknown_at_last", {})},
-            **{name: reply[name] for name in _AS_REPLIED},
-        )
-        width = relative_half_width(line.quiet_seconds())
-        if self._budget(one.case).precision < width < math.inf:
-            line.notes.append("imprecise")
+        line = one.block_line(finished, block, self._budget(one.case).precision)
         self.progress.add(line)
         return line
 
@@ -436,18 +364,6 @@ class Execution:
 
     def _is_late(self, expected: float) -> bool:
         return self._deadline is not None and time.monotonic() + expected > self._deadline
-
-
-_AS_REPLIED: Final = (
-    "calls_per_sample",
-    "warmup_calls",
-    "first_call_seconds",
-    "effective_batch",
-    "relative_error",
-    "peak_bytes",
-    "energy_joules",
-    "worked_seconds",
-)
 
 
 Needs = Mapping[tuple[str, str], int]

@@ -28,11 +28,14 @@ class Inputs:
         workloads: Mapping[str, Workload],
         cores: int,
         rng: random.Random,
+        python: str | None = None,
     ) -> None:
+        """Draw with the interpreter `python`, if not with that of bench."""
         self.request = request
         self.workloads = workloads
         self.cores = cores
         self.rng = rng
+        self.python = python
         self.scratch = Path(tempfile.mkdtemp(prefix="bench-"))
         self._workers: dict[str, WorkerProcess] = {}
         self._drawn: dict[str, dict[str, Any]] = {}
@@ -77,7 +80,9 @@ class Inputs:
             )
         judge = self.workloads[case.workload].phases[case.phase].judge
         if judge not in self._workers:
-            self._workers[judge] = WorkerProcess(judge, self.cores, None, self.rng)
+            self._workers[judge] = WorkerProcess(
+                judge, self.cores, None, self.rng, python=self.python
+            )
             open_worker(self._workers[judge], self.request)
         try:
             drawn: dict[str, Any] = self._workers[judge].ask(

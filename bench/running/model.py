@@ -40,13 +40,13 @@ def own_workload(request: RunRequest, suites: Mapping[str, Suite]) -> dict[str, 
     return {workload.name: workload}
 
 
-def inspected(request: RunRequest, cores: int) -> RunRequest:
+def inspected(request: RunRequest, cores: int, python: str | None = None) -> RunRequest:
     """Have a process of PyTorch on the CPU build the model and try it; return the request with it.
 
     Raises:
         RequestError: The model cannot be used as it was named.
     """
-    worker = WorkerProcess(JUDGE, cores, None, random.Random(request.seed))
+    worker = WorkerProcess(JUDGE, cores, None, random.Random(request.seed), python=python)
     try:
         memory = available_memory()
         worker.open(None if memory is None else int(MEMORY_SHARE * memory))

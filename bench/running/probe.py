@@ -18,10 +18,12 @@ class Probe:
     description: dict[str, Any] = field(default_factory=dict)
 
 
-def probe(names: Iterable[str], threads: int, gpu: str | None = None) -> dict[str, Probe]:
+def probe(
+    names: Iterable[str], threads: int, gpu: str | None = None, python: str | None = None
+) -> dict[str, Probe]:
     """Open each backend in a process of its own, all at once, and end them again."""
     rng = random.Random()
-    workers = [WorkerProcess(name, threads, gpu, rng) for name in names]
+    workers = [WorkerProcess(name, threads, gpu, rng, python=python) for name in names]
     try:
         return {worker.backend: _probe_one(worker) for worker in workers}
     finally:

@@ -24,18 +24,31 @@ class Seat(NamedTuple):
     """The index of the GPU, if one was asked for."""
     setup: str | None = None
     """What the process is opened with for good, such as cuDNN's tuner."""
+    python: str | None = None
+    """The interpreter of another environment."""
+    role: str | None = None
+    """What it is in a duet: `base`, `head` or `control`, a second base."""
 
 
 class Seats:
     """Fresh workers for each block; one that dies is replaced, its peaks are kept."""
 
     def __init__(
-        self, request: RunRequest, rng: random.Random, gpus: Mapping[int, str] | None = None
+        self,
+        request: RunRequest,
+        rng: random.Random,
+        gpus: Mapping[int, str] | None = None,
+        *,
+        reads_canaries: bool = True,
     ) -> None:
-        """Know the UUIDs of the GPUs that the run was asked for, by their indices."""
+        """Know the UUIDs of the GPUs that the run was asked for, by their indices.
+
+        Without `reads_canaries` a block has those of its visits alone.
+        """
         self.request = request
         self.gpus = gpus or {}
         self.rng = rng
+        self.reads_canaries = reads_canaries
         self.peaks: dict[Seat, dict[str, float]] = {}
         self._told: dict[Seat, dict[str, float]] = {}
         self._devices: dict[Seat, str] = {}
@@ -59,7 +72,7 @@ class Seats:
                 problems.append(f"{seat.backend}: {error}")
                 continue
             self._devices[seat] = device_name(self._workers[seat].description)
-            if seat not in self.peaks:
+            if seat not in self.peaks and seat.role != "control":
                 try:
                     self.peaks[seat] = self._workers[seat].ask(do="peaks", dtypes=sorted(dtypes))
                 except CaseError as error:
@@ -128,9 +141,11 @@ class Seats:
             raise
         return reply
 
-    def require_plausible(self, case: CaseLine, seconds: float, shortcut: float = 1.0) -> None:
+    def require_plausible(
+        self, case: CaseLine, seconds: float, shortcut: float = 1.0, seat: Seat | None = None
+    ) -> None:
         """Raise CaseError (`implausible`) if `case` is faster than its device can be."""
-        seat = seat_of(case)
+        seat = seat or seat_of(case)
         for attempt in range(1 + SUSPICIONS):
             if attempt:  # look again: the first reading may have been disturbed
                 again = self.ask(seat, do="peaks", dtypes=[case.dtype])
@@ -149,9 +164,11 @@ class Seats:
 
     def _start(self, seat: Seat) -> WorkerProcess:
         gpu = None if seat.gpu is None else self.gpus[seat.gpu]
-        return WorkerProcess(seat.backend, seat.threads, gpu, self.rng, seat.setup)
+        return WorkerProcess(seat.backend, seat.threads, gpu, self.rng, seat.setup, seat.python)
 
     def _read_canary(self, worker: WorkerProcess) -> dict[str, float]:
+        if not self.reads_canaries:
+            return {}
         try:
             reading: dict[str, float] = worker.ask(do="canary")
         except CaseError:

@@ -178,6 +178,8 @@ def resume(path: Path) -> tuple[Session, RunLines]:
         RequestError: This is another machine, or other workloads.
     """
     lines = read_lines(path)
+    if "duet" in lines.header.settings:
+        raise RequestError(f"--resume {path}: one side of a duet; make the duet anew")
     request = RunRequest.from_settings(lines.header.settings)
     session = prepare(request, lines.header.label, lines.header.command)
     _require_same_machine(lines.header, session.header)

@@ -43,8 +43,12 @@ class WorkerProcess:
         gpu: str | None,
         rng: random.Random,
         setup: str | None = None,
+        python: str | None = None,
     ) -> None:
-        """Start it; `gpu` is the UUID of the only GPU that it is going to see."""
+        """Start it; `gpu` is the UUID of the only GPU that it is going to see.
+
+        `python` is the interpreter of another environment, which needs nothing of bench.
+        """
         self.backend = backend
         self.threads = threads
         self.setup = setup
@@ -55,7 +59,7 @@ class WorkerProcess:
         self._replies: queue.Queue[str | None] = queue.Queue()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
-            [sys.executable, "-P", str(PACKAGE / "worker.py"), str(os.getpid())],
+            [python or sys.executable, "-P", str(PACKAGE / "worker.py"), str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -1,0 +1,247 @@
+"""Pairs of a duet, of a project's own pytest-benchmark tests: pytest in each environment, in turn.
+
+The tests are run unchanged by the environment's own pytest. A plugin that bench carries along
+notes what ran and what disturbed it; the times are those that pytest-benchmark writes.
+"""
+
+import hashlib
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bench.catalog import PACKAGE
+from bench.comparing.pairs import is_control
+from bench.errors import RequestError
+from bench.results.schema import BlockLine, CaseLine, OutcomeLine
+from bench.running.pytest_runner import Ran, Runner
+from bench.running.sides import SIDES, Note, Pairing, PairWorking, Side, SideLine
+
+SUITE: Final = "pytest"
+BACKEND: Final = "pytest-benchmark"
+NOT_TOLD: Final = "pytest-benchmark does not tell"
+TURN_SECONDS: Final = 4.0
+"""A side works about so long before it is the other's turn: neighbours then befall both."""
+FIRST_SHARE: Final = 0.5
+TEST_SECONDS: Final = 0.1
+"""What a test takes besides its rounds: its setup, pytest-benchmark's calibration."""
+LONGEST_TEST_SECONDS: Final = 0.3
+SHORTEST_TEST_SECONDS: Final = 0.05
+MOST_SAMPLES: Final = 400
+AGAIN_SHARE: Final = 0.25
+
+
+class PairedTests(Pairing):
+    """Measures a project's own tests in two environments."""
+
+    def __init__(
+        self, runner: Runner, tests: Mapping[tuple[str, str], str], seconds: float, seed: int
+    ) -> None:
+        """Know pytest's name of every case, and for how long each test is timed."""
+        self.runner = runner
+        self.tests = tests
+        self.seconds = seconds
+        self.rng = random.Random(seed)
+        self.digests: dict[str, str] = {}
+        self.shared_modules: set[str] = set()
+
+    def measure(
+        self, cases: Sequence[CaseLine], pair: int, is_late: Callable[[], bool]
+    ) -> Iterator[SideLine | Note | PairWorking]:
+        """Measure one pair of every test, a few at a time on one side and then on the other."""
+        queue = self._chunks(cases)
+        allowed = round(AGAIN_SHARE * len(cases)) + 1
+        again: set[tuple[str, str]] = set()
+        place = 0
+        while queue and not is_late():
+            chunk = queue.pop(0)
+            yield PairWorking(chunk[0], pair, place / max(1, len(cases)))
+            ran = self._both(chunk)
+            repeated = []
+            for case in chunk:
+                lines, disturbed = self._lines(case, ran, pair, place)
+                if disturbed and case.key not in again and len(again) < allowed:
+                    again.add(case.key)
+                    repeated.append(case)
+                    continue
+                place += 1
+                yield from lines
+            if repeated:
+                queue.append(repeated)
+
+    def close(self) -> None:
+        """Remove what pytest wrote."""
+        self.runner.close()
+
+    def shared_sources(self) -> list[str]:
+        """Return the modules outside both environments that both imported, but for the tests."""
+        folders = {(self.runner.root / t.partition("::")[0]).parent for t in self.tests.values()}
+        around = {"conftest.py", "__init__.py"}
+        return [
+            path
+            for path in sorted(self.shared_modules)
+            if Path(path).name not in around
+            and not {"site-packages", "dist-packages"} & set(Path(path).parts)
+            and not Path(path).is_relative_to(PACKAGE)
+            and not any(Path(path).is_relative_to(folder.resolve()) for folder in folders)
+        ]
+
+    def _chunks(self, cases: Sequence[CaseLine]) -> list[list[CaseLine]]:
+        size = max(1, round(TURN_SECONDS / (self.seconds + TEST_SECONDS)))
+        chunks: list[list[CaseLine]] = []
+        for control in (False, True):
+            own = [case for case in cases if is_control(case.variant) == control]
+            self.rng.shuffle(own)
+            chunks += [own[start : start + size] for start in range(0, len(own), size)]
+        self.rng.shuffle(chunks)
+        return chunks
+
+    def _both(self, chunk: Sequence[CaseLine]) -> dict[Side, Ran]:
+        tests = [self.tests[case.key] for case in chunk]
+        ran: dict[Side, Ran] = {}
+        for side in self.rng.sample(SIDES, 2):
+            where: Side = "base" if is_control(chunk[0].variant) else side
+            ran[side] = self.runner.run(where, tests, self.seconds)
+        both = [set(ran[side].found.get("modules", ())) for side in SIDES]
+        if not is_control(chunk[0].variant):
+            self.shared_modules |= both[0] & both[1]
+        return ran
+
+    def _lines(
+        self, case: CaseLine, ran: Mapping[Side, Ran], pair: int, place: int
+    ) -> tuple[list[SideLine], bool]:
+        test = self.tests[case.key]
+        lines = [SideLine(side, self._line(case, test, ran[side], pair, place)) for side in SIDES]
+        blocks = [found.line for found in lines if isinstance(found.line, BlockLine)]
+        if len(blocks) < len(lines):
+            return [found for found in lines if isinstance(found.line, OutcomeLine)], False
+        return lines, any(note.startswith("disturbed") for b in blocks for note in b.notes)
+
+    def _line(
+        self, case: CaseLine, test: str, ran: Ran, pair: int, place: int
+    ) -> BlockLine | OutcomeLine:
+        seen = ran.found.get("tests", {}).get(test, {})
+        stats = ran.times.get(test)
+        reason = _why_no_time(seen, stats, ran, test)
+        if reason or stats is None:
+            return OutcomeLine(
+                suite=case.suite, case=case.id, block=pair, status="failed", reason=reason
+            )
+        data = [float(value) for value in stats["data"]]
+        step = -(-len(data) // MOST_SAMPLES)
+        disturbed = seen.get("disturbances", [])
+        return BlockLine(
+            suite=case.suite,
+            case=case.id,
+            block=pair,
+            pair=pair,
+            order=place,
+            input_digest=self._digest(test),
+            verified="by the test itself",
+            seconds=data[::step],
+            calls_per_sample=int(stats["iterations"]),
+            warmup_calls=None,
+            first_call_seconds=None,
+            worked_seconds=sum(data) * int(stats["iterations"]),
+            notes=[f"disturbed: {'; '.join(disturbed)}"] if disturbed else [],
+            unknown=dict.fromkeys(("warmup_calls", "first_call_seconds"), NOT_TOLD),
+        )
+
+    def _digest(self, test: str) -> str:
+        """Return a digest of the test and its file, which are the same on both sides."""
+        if test not in self.digests:
+            path = self.runner.root / test.partition("::")[0]
+            content = path.read_bytes() if path.is_file() else b""
+            self.digests[test] = hashlib.sha256(test.encode() + content).hexdigest()[:32]
+        return self.digests[test]
+
+
+def _why_no_time(
+    seen: Mapping[str, Any], stats: Mapping[str, Any] | None, ran: Ran, test: str
+) -> str:
+    """Return why a test has no time that counts; empty if it has one."""
+    if seen.get("outcome", "passed") != "passed":
+        return f"the test {seen['outcome']}: {seen.get('reason', 'it said nothing')}"
+    if stats is not None and seen:
+        data = stats.get("data")
+        if isinstance(data, list) and data and all(value > 0 for value in data):
+            return ""
+        return "pytest-benchmark recorded no time above zero"
+    for place, reason in ran.found.get("errors", {}).items():
+        if test.startswith(place):
+            return f"{place} cannot be collected: {reason}"
+    if ran.end:
+        return ran.end
+    return "the test recorded nothing: it does not call `benchmark`" if seen else "it did not run"
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What is known of a project's tests before any is timed."""
+
+    tests: Mapping[tuple[str, str], str]
+    """pytest's names by the keys of the cases."""
+    problems: Sequence[str]
+    """What head could not collect."""
+    start_seconds: float
+    """How long pytest takes to start."""
+
+
+def learn_tests(runner: Runner, path: str) -> Learned:
+    """Have head's pytest collect the tests that use pytest-benchmark.
+
+    Raises:
+        RequestError: There is no test that uses pytest-benchmark.
+    """
+    if not Path(path.partition("::")[0]).exists():
+        raise RequestError(f"--pytest {path}: no such file or folder; give that of your tests")
+    begin = time.monotonic()
+    ran = runner.collect("head", path)
+    start = time.monotonic() - begin
+    names = ran.found.get("collected", [])
+    problems = [
+        f"{place} cannot be collected: {reason}"
+        for place, reason in ran.found.get("errors", {}).items()
+    ]
+    if not names:
+        why = "; ".join(problems) or ran.end or "no test there uses the fixture `benchmark`"
+        raise RequestError(f"--pytest {path}: {why}; see what pytest {path} says in head")
+    return Learned({(SUITE, case_id(name)): name for name in names}, problems, start)
+
+
+def case_id(test: str) -> str:
+    """Return the id of a test's case, as `bench import` would name it."""
+    workload, bracket, parameters = test.partition("[")
+    size = parameters.removesuffix("]") if bracket else "-"
+    return f"{workload}/{size}/call/unknown/{BACKEND}"
+
+
+def make_case(key: tuple[str, str], test: str, threads: int) -> CaseLine:
+    """Return the case of a test."""
+    workload, bracket, parameters = test.partition("[")
+    return CaseLine(
+        id=key[1],
+        suite=SUITE,
+        workload=workload,
+        workload_version=1,
+        size=parameters.removesuffix("]") if bracket else "-",
+        sizes={},
+        phase="call",
+        dtype="unknown",
+        backend=BACKEND,
+        threads=threads,
+        device="unknown",
+    )
+
+
+def seconds_per_test(minutes: float, tests: int, pairs: int, start: float) -> float:
+    """Return for how long each test is timed so that the first stage takes half of the minutes.
+
+    `start` is how long pytest takes to start, in seconds.
+    """
+    side = FIRST_SHARE * 60 * minutes / (2 * pairs)
+    processes = 1 + max(1, round(side / (start + TURN_SECONDS)))  # the controls have their own
+    whole = (side - processes * start) / tests - TEST_SECONDS
+    return min(LONGEST_TEST_SECONDS, max(SHORTEST_TEST_SECONDS, whole))

@@ -1,0 +1,180 @@
+"""How often does a gate cry wolf, and how often does it sleep? Real jobs on this machine.
+
+Sixteen benchmarks of a toy project in two environments; in each job nothing differs (A/A), or one
+function is 10% slower, 5% slower, or 10% faster. Each job is judged by `bench duet --pytest` and,
+on the same test file, by pytest-benchmark's own `--benchmark-compare-fail` against a run that was
+saved just before. Finished jobs are kept in a JSON file, from which an interrupted run goes on.
+
+    python evidence/duet_power.py --jobs 20 --store duet_power.json
+
+Exits with 1 if the duet misses its targets, of the jobs that were run: of 20 A/A jobs 18 exit 0
+and at most one has a REGRESSED; +10% is found in 19 of 20; +5% is found or INCONCLUSIVE in 15 of
+20; -10% exits 0.
+"""
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duet_toy
+
+KINDS = {"A/A": 0.0, "+10%": 0.10, "+5%": 0.05, "-10%": -0.10}
+RULES = ("median:5%", "mean:10%", "min:5%")
+
+
+def duet(folder: Path, minutes: float, seed: int) -> dict[str, Any]:
+    """Run one job of the duet; return its exit code and what it said of each case."""
+    output = Path(tempfile.mkdtemp(dir=folder)) / "runs"
+    command = [sys.executable, "-m", "bench", "duet", "--pytest", "perf"]
+    command += ["--base-python", str(folder / "base/bin/python")]
+    command += ["--head-python", str(folder / "head/bin/python")]
+    command += ["--minutes", str(minutes), "--output", str(output), "--seed", str(seed)]
+    begin = time.monotonic()
+    done = subprocess.run(
+        command, cwd=folder / "project", capture_output=True, text=True, check=False
+    )
+    seconds = time.monotonic() - begin
+    if done.returncode == 2:
+        raise SystemExit(done.stderr)
+    measured = done.stdout.partition("\nA/A control\n")[0].splitlines()
+    verdicts: dict[str, str] = {}
+    for line in measured:
+        verdict, _, rest = line.partition(" ")
+        if verdict in ("REGRESSED", "IMPROVED", "SAME", "INCONCLUSIVE"):
+            verdicts[rest.split()[0]] = verdict
+    return {
+        "exit": done.returncode,
+        "seconds": seconds,
+        "verdicts": verdicts,
+        "sentence": done.stdout.splitlines()[2],
+    }
+
+
+def compare_fail(folder: Path) -> dict[str, Any]:
+    """Save a run of base, then run head against it; return the exit code under each rule."""
+    storage = tempfile.mkdtemp(dir=folder)
+    common = ["-m", "pytest", "-q", "perf", f"--benchmark-storage=file://{storage}"]
+    common += ["-p", "no:cacheprovider"]
+    begin = time.monotonic()
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+    run: dict[str, Any] = {"cwd": folder / "project", "capture_output": True, "env": environment}
+    base = [str(folder / "base/bin/python"), *common, "--benchmark-save=base"]
+    subprocess.run(base, check=True, **run)
+    found: dict[str, Any] = {}
+    head = [str(folder / "head/bin/python"), *common, "--benchmark-save=head"]
+    head += ["--benchmark-compare", f"--benchmark-compare-fail={RULES[0]}"]
+    code = subprocess.run(head, check=False, **run).returncode
+    runs = [json.loads(path.read_text()) for path in sorted(Path(storage).rglob("*.json"))]
+    times = [{b["fullname"]: b["stats"] for b in one["benchmarks"]} for one in runs]
+    # The first rule is pytest-benchmark's own exit code; what the others would have said follows
+    # from the same two files, new over old.
+    for rule in RULES:
+        field, _, share = rule.partition(":")
+        limit = 1 + float(share.rstrip("%")) / 100
+        found[rule] = [n for n in times[0] if times[1][n][field] > limit * times[0][n][field]]
+    if bool(code) != bool(found[RULES[0]]):
+        raise SystemExit(f"pytest-benchmark exited with {code}, but by its files {found[RULES[0]]}")
+    return {"failed": found, "seconds": time.monotonic() - begin}
+
+
+def job(folder: Path, kind: str, number: int, minutes: float) -> dict[str, Any]:
+    """Make the two versions of a job and have both gates judge them."""
+    rng = random.Random(f"{kind} {number}")
+    case = rng.randrange(duet_toy.CASES)
+    slower = {case: KINDS[kind]} if KINDS[kind] else {}
+    project = folder / "project"
+    for side, change in (("base", {}), ("head", slower)):
+        duet_toy.make_project(project, change)
+        duet_toy.install(str(folder / side / "bin/python"), project)
+    judged = {"duet": duet(folder, minutes, number), "pytest-benchmark": compare_fail(folder)}
+    return {"kind": kind, "number": number, "case": case, **judged}
+
+
+def table(jobs: Sequence[dict[str, Any]]) -> tuple[list[list[str]], bool]:
+    """Return the rows of the table, and whether the duet meets its targets."""
+    rows, is_met = [], True
+    for kind, change in KINDS.items():
+        own = [job for job in jobs if job["kind"] == kind]
+        if not own:
+            continue
+        duets = [job["duet"] for job in own]
+        touched = [
+            next(v for name, v in job["duet"]["verdicts"].items() if f"/{job['case']}/" in name)
+            for job in own
+        ]
+        alarms = sum("REGRESSED" in one["verdicts"].values() for one in duets)
+        green = sum(one["exit"] == 0 for one in duets)
+        count = len(own)
+        right = {"A/A": green, "-10%": touched.count("IMPROVED")}.get(
+            kind, touched.count("REGRESSED")
+        )
+        rows.append([kind, "bench duet", str(count), str(count - green), str(right), told(touched)])
+        if kind == "A/A":
+            is_met &= green >= 0.9 * count and alarms <= max(1, 0.05 * count)
+        elif kind == "+10%":
+            is_met &= right >= 0.95 * count
+        elif kind == "+5%":
+            is_met &= right + touched.count("INCONCLUSIVE") >= 0.75 * count
+        else:
+            is_met &= right == green == count
+        for rule in RULES:
+            failed = [job["pytest-benchmark"]["failed"][rule] for job in own]
+            red = sum(bool(names) for names in failed)
+            hit = sum(
+                any(f"[{job['case']}]" in name for name in names)
+                for job, names in zip(own, failed, strict=True)
+            )
+            right = hit if change > 0 else count - red
+            rows.append([kind, f"compare-fail={rule}", str(count), str(red), str(right), ""])
+    return rows, is_met
+
+
+def told(verdicts: Sequence[str]) -> str:
+    """Count the verdicts on the function that was changed."""
+    return ", ".join(f"{verdicts.count(v)} {v}" for v in sorted(set(verdicts)))
+
+
+def main() -> int:
+    """Run the jobs that are not there yet and print the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--jobs", type=int, default=20, help="of each kind")
+    parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--store", type=Path, default=Path("duet_power.json"))
+    arguments = parser.parse_args()
+    jobs = json.loads(arguments.store.read_text()) if arguments.store.exists() else []
+    done = {(job["kind"], job["number"]) for job in jobs}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for side in ("base", "head"):
+            duet_toy.make_environment(folder / side)
+        # A little of each kind at a time: an interrupted run has a table, too.
+        for number in range(arguments.jobs):
+            for kind in arguments.kinds.split(","):
+                if (kind, number) in done:
+                    continue
+                jobs.append(job(folder, kind, number, arguments.minutes))
+                beside = arguments.store.with_name(arguments.store.name + ".part")
+                beside.write_text(json.dumps(jobs, indent=1))
+                beside.replace(arguments.store)
+                one = jobs[-1]["duet"]
+                print(f"{kind} {number}: exit {one['exit']}, {one['seconds']:.0f} s", flush=True)
+    rows, is_met = table(jobs)
+    header = ["job", "gate", "jobs", "red", "right", "on the changed function"]
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    for row in [header, *rows]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+    print("targets met" if is_met else "targets missed")
+    return 0 if is_met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

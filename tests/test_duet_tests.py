@@ -1,0 +1,230 @@
+"""A duet of a project's own tests, with a pytest that answers from a script; then real ones."""
+
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.comparing.pairs import pairs_of
+from bench.comparing.stored import stored
+from bench.comparing.stored_gate import judge_duet
+from bench.comparing.verdicts import GateSettings
+from bench.errors import RequestError
+from bench.running.duet import Duet, Record, with_controls
+from bench.running.environments import Environment
+from bench.running.paired_tests import (
+    LONGEST_TEST_SECONDS,
+    SHORTEST_TEST_SECONDS,
+    SUITE,
+    PairedTests,
+    case_id,
+    learn_tests,
+    make_case,
+    seconds_per_test,
+)
+from bench.running.pytest_runner import Ran, Runner
+from bench.running.sides import SIDES, Side
+from tests import toy
+from tests.commands import bench
+from tests.test_duet import header
+
+NAMES = ["perf/test_a.py::test_one", "perf/test_a.py::test_two[64-True]", "perf/test_b.py::test_x"]
+
+
+Answers = Mapping[tuple[Side, str], Mapping[str, Any]]
+
+
+class ScriptedRunner(Runner):
+    """Answers like the pytest of an environment."""
+
+    def __init__(self, answers: Answers | None = None) -> None:
+        super().__init__({}, random.Random(0))
+        self.answers = answers or {}
+        self.runs: list[tuple[Side, list[str]]] = []
+
+    def run(self, side: Side, tests: Sequence[str], seconds: float) -> Ran:
+        self.runs.append((side, list(tests)))
+        seen, times = {}, {}
+        for test in tests:
+            noise = 1 + 0.001 * (len(self.runs) % 7)
+            seen[test] = {"outcome": "passed", "disturbances": []}
+            times[test] = {"data": [1e-3 * noise] * 5, "iterations": 2}
+            told = dict(self.answers.get((side, test), {}))
+            times[test]["data"] = told.pop("data", times[test]["data"])
+            seen[test].update(told)
+            if seen[test]["outcome"] != "passed":
+                del times[test]
+        return Ran({"tests": seen, "errors": {}}, times)
+
+
+def duet(runner: ScriptedRunner, *, controls: bool = False) -> Duet:
+    tests = {(SUITE, case_id(name)): name for name in NAMES}
+    cases = [make_case(key, name, 2) for key, name in tests.items()]
+    if controls:
+        cases = with_controls(cases, 0)
+        for case in cases[len(tests) :]:
+            tests[case.key] = tests[SUITE, case.id.partition("+control=")[0]]
+    records: dict[Side, Record] = {side: Record(header(side), cases) for side in SIDES}
+    pairing = PairedTests(runner, tests, 0.2, 0)
+    return Duet(pairing, records, GateSettings(), 60.0)
+
+
+def judged(one: Duet) -> Any:
+    list(one.events())
+    base, head = one.finish()
+    return judge_duet((base, stored(base)), (head, stored(head)), one.settings)
+
+
+def test_each_pair_runs_the_tests_in_both_environments_in_random_order() -> None:
+    runner = ScriptedRunner()
+    judged(duet(runner))
+    assert len(runner.runs) == 2 * 6
+    pairs = [runner.runs[i : i + 2] for i in range(0, 12, 2)]
+    assert all({side for side, _ in pair} == {"base", "head"} for pair in pairs)
+    assert all(pair[0][1] == pair[1][1] and set(pair[0][1]) == set(NAMES) for pair in pairs)
+    assert len({pair[0][0] for pair in pairs}) == 2, "one side is always first"
+
+
+def test_a_control_runs_base_twice() -> None:
+    runner = ScriptedRunner()
+    judged(duet(runner, controls=True))
+    sides = [side for side, _ in runner.runs]
+    assert sides.count("base") == 3 * sides.count("head")
+
+
+def test_a_slower_test_is_found_and_named_by_pytests_own_name() -> None:
+    slow: Answers = {("head", NAMES[1]): {"data": [1.3e-3] * 5}}
+    judgement = judged(duet(ScriptedRunner(slow)))
+    assert judgement.cases[0].verdict == "REGRESSED"
+    assert (
+        judgement.cases[0].name == "perf/test_a.py::test_two/64-True/call/unknown/pytest-benchmark"
+    )
+    assert [case.verdict for case in judgement.cases[1:]] == ["SAME", "SAME"]
+
+
+@pytest.mark.parametrize(("side", "code"), [("base", 0), ("head", 1)])
+def test_a_failing_test_has_a_clear_line_and_the_rest_goes_on(side: Side, code: int) -> None:
+    failing: Answers = {(side, NAMES[0]): {"outcome": "failed", "reason": "no such work"}}
+    judgement = judged(duet(ScriptedRunner(failing)))
+    lacking = judgement.unjudged if side == "base" else judgement.missing
+    assert list(lacking.values()) == [f"{side}: failed: the test failed: no such work"]
+    assert len(judgement.cases) == 2
+    assert judgement.exit_code == code
+
+
+def test_a_disturbed_test_is_run_again_on_both_sides_and_the_others_are_not() -> None:
+    noisy: Answers = {("head", NAMES[2]): {"disturbances": ["steal"]}}
+    runner = ScriptedRunner(noisy)
+    one = duet(runner)
+    list(one.events())
+    base, head = one.finish()
+    again = [tests for _, tests in runner.runs if tests == [NAMES[2]]]
+    assert len(again) == 2 * 6
+    assert all(
+        m.flags == ([] if NAMES[2] not in m.id else ["disturbed"]) for m in head.measurements
+    )
+    assert all(len(pairs) == 6 for pairs in pairs_of(base, head).first.values())
+
+
+def test_the_time_of_a_test_follows_the_minutes_within_bounds() -> None:
+    usual = seconds_per_test(3.0, 18, 6, 0.8)
+    assert SHORTEST_TEST_SECONDS < usual < LONGEST_TEST_SECONDS
+    assert seconds_per_test(0.5, 18, 6, 0.8) == SHORTEST_TEST_SECONDS
+    assert seconds_per_test(60.0, 18, 6, 0.8) == LONGEST_TEST_SECONDS
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a project with two environments: in head `work` takes half as long again."""
+    folder = tmp_path_factory.mktemp("project")
+    toy.environment(folder / "base", toy.SOURCE, "pytest-benchmark")
+    toy.environment(folder / "head", toy.slowed(0.5), "pytest-benchmark")
+    (folder / "perf").mkdir()
+    (folder / "perf/test_toy.py").write_text(toy.TESTS)
+    return folder
+
+
+def runner_of(project: Path) -> Runner:
+    environments: dict[Side, Environment] = {
+        side: Environment(side=side, python=toy.interpreter(project / side), version="3.11")
+        for side in SIDES
+    }
+    return Runner(environments, random.Random(0))
+
+
+def test_only_tests_with_a_benchmark_are_learned_and_broken_files_are_told(project: Path) -> None:
+    broken = project / "perf/test_broken.py"
+    broken.write_text("import nothing_of_that_name\n")
+    runner = runner_of(project)
+    try:
+        learned = learn_tests(runner, str(project / "perf"))
+    finally:
+        runner.close()
+        broken.unlink()
+    names = {name.rpartition("::")[2] for name in learned.tests.values()}
+    assert names == {"test_work", "test_other[5000]", "test_other[20000]"}
+    assert len(learned.problems) == 1
+    assert "test_broken.py cannot be collected" in learned.problems[0]
+    assert "No module named 'nothing_of_that_name'" in learned.problems[0]
+
+
+def test_a_folder_without_benchmarks_is_refused(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "test_plain.py").write_text("def test_nothing():\n    pass\n")
+    runner = runner_of(project)
+    with pytest.raises(RequestError, match="no test there uses the fixture `benchmark`"):
+        learn_tests(runner, str(tmp_path))
+    with pytest.raises(RequestError, match="no such file or folder"):
+        learn_tests(runner, "nowhere")
+    runner.close()
+
+
+def test_each_environments_own_package_is_timed_even_beside_its_sources(project: Path) -> None:
+    # Where the user stands lies a third version, which neither side may import.
+    (project / "toy.py").write_text("raise RuntimeError('imported from where the user stands')\n")
+    runner = runner_of(project)
+    runner.root = project
+    tests = ["perf/test_toy.py::test_work"]
+    try:
+        ran = {side: runner.run(side, tests, 0.1) for side in SIDES}
+    finally:
+        (project / "toy.py").unlink()
+        runner.close()
+    for side in SIDES:
+        assert ran[side].end == ""
+        assert ran[side].found["tests"][tests[0]]["outcome"] == "passed"
+
+
+def test_the_story_of_a_slow_function_from_its_finding_to_its_revert(project: Path) -> None:
+    def gate(head: str, output: str) -> Any:
+        return bench(
+            *("duet", "--base-python", toy.interpreter(project / "base")),
+            *("--head-python", toy.interpreter(project / head)),
+            *("--pytest", "perf", "--only", "*test_work*"),
+            *("--minutes", "2", "--threshold", "15%", "--inconclusive", "warn"),
+            *("--output", output, "--summary", f"{output}.md", "--junit", f"{output}.xml"),
+            cwd=project,
+            timeout=400,
+        )
+
+    slow = gate("head", "slow")
+    assert slow.stderr.startswith("toy 1.0: the same version, other files\n")
+    assert slow.returncode == 1, slow.stdout + slow.stderr
+    assert slow.stdout.startswith("bench duet: 1 REGRESSED\n")
+    assert "perf/test_toy.py::test_work/-/call/unknown/pytest-benchmark: +" in slow.stdout
+    assert "1 of 1 cases measured on both sides" in slow.stdout
+    assert "REGRESSED" in (project / "slow.md").read_text()
+    assert "test_work" in (project / "slow.xml").read_text()
+    replayed = bench(
+        *("check", project / "slow/head.jsonl", "--against", project / "slow/base.jsonl"),
+        *("--threshold", "15%", "--inconclusive", "warn"),
+    )
+    assert replayed.returncode == 1
+    assert slow.stdout.splitlines()[2] == replayed.stdout.splitlines()[2]
+    site = next((project / "head").rglob("toy.py")).parent
+    toy.install(site, toy.SOURCE)
+    reverted = gate("head", "reverted")
+    assert reverted.stderr.startswith("the environments hold the same packages\n")
+    assert reverted.returncode == 0, reverted.stdout + reverted.stderr
+    assert "REGRESSED" not in reverted.stdout
