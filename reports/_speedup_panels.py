@@ -167,4 +167,4 @@ def rounded(size: float) -> str:
     """Write a size; one between those measured has three digits."""
     if size == int(size) or size >= 1000:
         return f"{size if size == int(size) else float(f'{size:.2e}'):,.0f}"
-    return units.significant(size)
+    return f"{math.ceil(size)}" if size >= 10 else units.significant(size)

@@ -102,7 +102,7 @@ def test_the_crossover_is_a_star_where_the_drawn_curves_meet() -> None:
         left, right = line.get_ydata()[4:6]
         assert left ** (1 - share) * right**share == pytest.approx(alone[1])
     assert moved[0] > alone[0]
-    assert {"30.3", "65.2"} <= set(texts(throughput))
+    assert {"31", "66"} <= set(texts(throughput))
 
 
 def test_the_end_of_memory_is_a_cross_at_the_largest_batch_that_fits() -> None:

@@ -187,8 +187,7 @@ def test_one_sentence_has_the_places_side_by_side() -> None:
         " [8, 64] (2,420 samples/s [2,380, 2,470]); torch-cpu saturates from 256 [128, 1,024]"
         " (12,100 samples/s [11,900, 12,400]); torch-cuda still rises at 2,048, the largest"
         " (406,000 samples/s [398,000, 414,000]); memory ends after batch 777 on numpy;"
-        " memory is known to be enough for batch 4,096 on torch-cpu (a call takes 0.3 s); memory"
-        " ends after batch 2,100 on torch-cuda."
+        " memory ends after batch 2,100 on torch-cuda."
     )
 
 

@@ -220,14 +220,14 @@ def timed(speedup: Callable[[int], float], sizes: list[int]) -> list[str]:
         (lambda n: 0.2, "never beats the best CPU (numpy) up to n = 1024;"),
         (lambda n: n / 200, "cupy beats the best CPU (numpy) from n = 200 [194, 206];"),
         (lambda n: 200 / n, "cupy beats the best CPU (numpy) up to n = 200 [194, 206];"),
-        (lambda n: n / 64.5, "from n = 64.5 [below 64, 66.4];"),
+        (lambda n: n / 64.5, "from n = 65 [below 64, 67];"),
         (lambda n: n / 1020, "from n = 1020 [992, above 1024];"),
-        (lambda n: n / 63.5, "n = 64, the smallest measured (not certain below 65.3);"),
+        (lambda n: n / 63.5, "n = 64, the smallest measured (not certain below 66);"),
         (lambda n: n / 1030, "never beats the best CPU (numpy) up to n = 1024 (not certain above"),
         (lambda n: 1.01, "from n = 64, the smallest measured (not certain at any size);"),
         (
             lambda n: 4 if n in (64, 512) else 0.25,
-            "beats the best CPU (numpy) from n = 64 to 90.5 and from n = 362 to 724;",
+            "beats the best CPU (numpy) from n = 64 to 91 and from n = 362 to 724;",
         ),
         (
             lambda n: 1.01 if n == 256 else 4,

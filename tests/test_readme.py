@@ -48,6 +48,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "results" / "theirs.jsonl").write_text(content.replace(header.id, "theirs", 1))
     label = header.label
     (place / "prices.toml").write_text(f'currency = "EUR"\n[machines."{label}"]\nhourly = 0.5\n')
+    walk = (ROOT / "docs" / "buying.md").read_text()
+    (prices,) = re.findall(r"^```toml\n(.*?)^```", walk, re.MULTILINE | re.DOTALL)
+    (place / "buying.toml").write_text(prices)
+    (place / "one-core.jsonl").write_bytes((ROOT / "docs/data/one-core.jsonl").read_bytes())
     theirs = ROOT / "tests" / "files" / "pytest_benchmark" / "5.3.1-data.json"
     (place / "benchmarks.json").write_bytes(theirs.read_bytes())
     return place
@@ -70,6 +74,19 @@ def test_every_command_of_the_documentation_works(line: str, folder: Path) -> No
     done = bench(*words, cwd=folder)
     allowed = {"doctor": {0, 1}, "check": {0, 3}}.get(words[0], {0})
     assert done.returncode in allowed, done.stderr
+
+
+def test_the_walk_of_a_buyer_ends_with_what_it_says(folder: Path) -> None:
+    walk = (ROOT / "docs" / "buying.md").read_text()
+    said = walk.partition("$ bench compare")[2].partition("\n")[2].partition("```")[0].rstrip()
+    options = ("one-core.jsonl", "reference:epyc-2-cores", "--prices", "buying.toml")
+    done = bench("compare", *options, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert said.count("EUR") == 2
+    assert done.stdout.startswith(said)
+    page = folder / "page.html"
+    bench("compare", *options, "--as", "page", "--output", page, cwd=folder)
+    assert "1.53x [1.05, 2.25] as fast as EPYC VM with 1 core" in page.read_text("utf-8")
 
 
 def test_the_python_of_the_readme_works(folder: Path) -> None:

@@ -75,10 +75,10 @@ def _rate(rate: Ratio) -> str:
 
 
 def _ends(same: Sequence[BatchSweep]) -> list[str]:
-    """Say where the sweeps end, those that end alike together."""
+    """Say which sweeps memory ends, and where: those that end alike together."""
     alike: dict[str, list[BatchSweep]] = {}
     for sweep in same:
-        if sweep.limit is not None:
+        if sweep.limit is not None and sweep.limit.failing_batch is not None:
             alike.setdefault(ends(sweep.limit), []).append(sweep)
     return [
         ends(found[0].limit, f" on {', '.join(sweep.place for sweep in found)}")

@@ -1,5 +1,6 @@
 """CPU against GPU in sentences: what a reader wants to know first of a run."""
 
+import math
 from collections.abc import Hashable, Sequence
 
 from bench.comparing.batches import is_swept
@@ -163,8 +164,9 @@ def _where(found: Crossover, dim: str) -> str:
     def size(value: float) -> str:
         if value in (found.smallest, found.largest):
             return f"{value:.0f}"
-        # Rounding must not carry a crossing out of what was measured.
-        return significant(min(max(float(f"{value:.2e}"), found.smallest), found.largest))
+        # Rounding must not carry a crossing out of what was measured; sizes are whole numbers.
+        within = min(max(float(f"{value:.2e}"), found.smallest), found.largest)
+        return f"{math.ceil(within)}" if within >= 10 else significant(within)
 
     if found.kind == "several":
         parts = [f"from {dim} = {size(start)} to {size(end)}" for start, end in found.faster]

@@ -62,13 +62,14 @@ class Begun:
         notes = [*reply["notes"], *self.notes]
         if self.is_disturbed:
             notes.append(f"disturbed: {'; '.join(sorted(set(self.disturbed)))}")
+        kind = self.drawn["reference"]["kind"]
         line = BlockLine(
             suite=self.case.suite,
             case=self.case.id,
             block=block,
             order=self.place,
             input_digest=self.drawn["digest"],
-            verified="small" if self.case.drawn_batch else self.drawn["reference"]["kind"],
+            verified="small" if self.case.drawn_batch and kind == "full" else kind,
             seconds=self.samples,
             visits=self.visits,
             canary=self.canary,
