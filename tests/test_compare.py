@@ -310,7 +310,8 @@ def test_one_file_is_a_bad_request(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--as", "pgae"], "known are: csv, json, markdown, plots, table"),
+        (["--as", "pgae"], "did you mean page?"),
+        (["--as", "xml"], "known are: csv, json, markdown, page, plots, table"),
         (["--baseline", "nobody"], "no run has that label"),
         (["--budget", "100"], "--budget needs --prices"),
         (["--latency-bound", "20"], "give a time with its unit"),
