@@ -241,7 +241,7 @@ def test_a_run_without_a_gpu_shows_what_limits_its_cpu() -> None:
     assert panel.sentences == ["At every size a call is limited by arithmetic (1.25 TFLOP/s)."]
     assert [tick.get_text() for tick in figure.axes[1].get_yticklabels()] == ["a call"]
     slow = peaked(cpu_only(), numpy={**CPU, "call": 1e-5})
-    assert panels(slow)[0].sentences[0] == "Below n = 184 a call is limited by making it (10.0 us)."
+    assert panels(slow)[0].sentences[0] == "Below n = 185 a call is limited by making it (10.0 us)."
     assert labels(drawn(slow).axes[1])[0] == "call-limited"
 
 
