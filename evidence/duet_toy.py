@@ -6,7 +6,6 @@ by waiting: what a neighbour takes from one version it takes from the other.
 
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -62,17 +61,20 @@ def make_project(folder: Path, slower: Mapping[int, float]) -> None:
 
 
 def make_environment(folder: Path) -> str:
-    """Make an environment that sees the packages of this one; return its interpreter."""
+    """Make an environment with what the toy's tests need; return its interpreter."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    names = {"base": str(folder), "platbase": str(folder)}
-    site = Path(sysconfig.get_path("purelib", "venv", vars=names))
-    (site / "shared.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return str(folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python"))
+    python = str(folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python"))
+    constraints = Path(__file__).parents[1] / "constraints.txt"
+    packages = ["pytest", "pytest-benchmark", "setuptools"]
+    _pip(python, "-c", str(constraints), *packages)
+    return python
 
 
 def install(python: str, project: Path) -> None:
     """Install a version of the project, as a CI job does."""
-    command = [sys.executable, "-m", "pip", "--python", python, "install", "-q"]
-    command += ["--force-reinstall"]
-    command += ["--no-deps", "--no-build-isolation", "--no-cache-dir", str(project)]
-    subprocess.run(command, check=True)
+    _pip(python, "--force-reinstall", "--no-deps", "--no-build-isolation", str(project))
+
+
+def _pip(python: str, *arguments: str) -> None:
+    command = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-cache-dir"]
+    subprocess.run([*command, *arguments], check=True)

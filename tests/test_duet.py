@@ -14,7 +14,7 @@ from msgspec import structs
 from bench import catalog
 from bench.backends import backends
 from bench.comparing.gate import FRESH
-from bench.comparing.pairs import CONTROL, HEAD_LACKS, pair_of, pairs_of, pairs_of_blocks
+from bench.comparing.pairs import CONTROL, HEAD_LACKS, pairs_of, pairs_of_blocks
 from bench.comparing.stored import stored
 from bench.comparing.stored_gate import is_duet, judge_duet
 from bench.comparing.verdicts import GateSettings
@@ -374,19 +374,58 @@ def block(pair: int, seconds: float, *, canary: list[float] | None = None, note:
     )
 
 
-def test_both_sides_of_a_pair_are_read_from_the_same_quiet_visits() -> None:
-    base = block(0, 1.0, canary=[1.0, 1.0, 5.0, 5.0])
-    head = block(0, 1.0, canary=[3.0, 3.1, 3.0, 3.1])
-    assert pair_of(base, head) == (1.5, 1.5)
-    assert pair_of(head, base) == (1.5, 1.5)
+def test_only_quiet_visits_count_each_side_by_its_own_canary() -> None:
+    # The last two visits of base and the first of head were slow, by their canaries.
+    base = [block(n, 1.0, canary=[1.0, 1.0, 1.8, 1.8]) for n in range(6)]
+    head = [block(n, 1.0, canary=[5.0, 3.0, 3.0, 3.1]) for n in range(6)]
+    assert set(pairs_of_blocks(base, head).values()) == {(1.5, 3.0)}
 
 
-def test_a_few_noisy_pairs_are_left_out_and_many_are_not() -> None:
-    def pairs(noisy: int) -> int:
-        head = [block(n, 1.0, note="disturbed: x" if n < noisy else "") for n in range(10)]
-        return len(pairs_of_blocks([block(n, 1.0) for n in range(10)], head))
+def test_what_the_canary_explains_is_taken_out_if_it_is_the_same_work_on_both_sides() -> None:
+    rng = random.Random(0)
 
-    assert [pairs(n) for n in (0, 2, 3, 10)] == [10, 8, 10, 10]
+    def blocks(factor: float) -> list[Block]:
+        found = []
+        for n in range(6):
+            slower = [rng.choice([1.0, 1.02, 1.06, 1.1, 1.8]) for _ in range(20)]
+            found.append(
+                Block(
+                    seconds=[factor * s for s in slower],
+                    calls_per_sample=1,
+                    warmup_calls=1,
+                    first_call_seconds=None,
+                    order=0,
+                    pair=n,
+                    visits=[1] * 20,
+                    canary=[1e-5 * s for s in slower],
+                )
+            )
+        return found
+
+    same = pairs_of_blocks(blocks(1.0), blocks(1.05), is_same_canary=True)
+    assert [head / base for base, head in same.values()] == pytest.approx([1.05] * 6)
+    other = pairs_of_blocks(blocks(1.0), blocks(1.05))
+    assert [head / base for base, head in other.values()] != pytest.approx([1.05] * 6)
+
+
+def test_noisy_pairs_are_left_out_while_enough_others_remain_of_their_stage() -> None:
+    def pairs(noisy: int, fresh: int = 0) -> int:
+        numbers = [*range(6), *range(FRESH, FRESH + fresh)]
+        head = [block(n, 1.0, note="disturbed: x" if n % FRESH < noisy else "") for n in numbers]
+        return len(pairs_of_blocks([block(n, 1.0) for n in numbers], head))
+
+    assert [pairs(n) for n in (0, 1, 2, 3, 6)] == [6, 5, 4, 6, 6]
+    assert [pairs(n, fresh=14) for n in (2, 7)] == [4 + 12, 6 + 7]
+
+
+def test_a_pair_whose_canary_never_was_quiet_is_noisy() -> None:
+    slow = [block(n, 1.0, canary=[(1.8 if n < 2 else 1.0)] * 4) for n in range(6)]
+    assert set(pairs_of_blocks(slow, [block(n, 1.0, canary=[1.0] * 4) for n in range(6)])) == {
+        2,
+        3,
+        4,
+        5,
+    }
 
 
 def test_a_block_without_its_like_counts_for_none() -> None:

@@ -1,15 +1,19 @@
 """A plugin that bench carries into a project's own pytest: what ran, and what disturbed it.
 
-It needs nothing but pytest, and changes neither the tests nor what they report. The environment
-names the file that it writes and the file of bench that reads the machine's counters.
+It needs nothing but pytest, and changes neither the tests nor what they report. Between the rounds
+of pytest-benchmark it times a fixed piece of work, the canary, and waits a little while another
+machine slows the core. The environment names the file that it writes, the file of bench
+that reads the machine's counters, and how long the canary takes where nothing disturbs it.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
 import sys
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,8 @@ import pytest
 
 FIXTURES = {"benchmark", "benchmark_weave"}
 LONGEST_REASON = 500
+CANARY_STEPS = 2000
+SLOW = 1.3  # times what the canary usually takes: worth waiting for a better moment
 collected: list[str] = []
 tests: dict[str, dict[str, Any]] = {}
 roots: list[str] = []
@@ -40,7 +46,74 @@ def load_counters() -> Any:
     return module
 
 
+def canary() -> float:
+    """Return how many seconds a fixed piece of work takes, after a little of it as a warm-up."""
+    for steps in (CANARY_STEPS // 10, CANARY_STEPS):
+        begin = time.perf_counter()
+        total = 0
+        for number in range(steps):
+            total += number
+    return time.perf_counter() - begin
+
+
+class Watch:
+    """Reads the canary around every round, and waits for quiet while its patience lasts."""
+
+    def __init__(self, usual: float | None, patience: float) -> None:
+        self.usual = usual
+        self.patience = patience
+        self.before = 0.0
+        self.readings: list[float] = []
+
+    def begin(self) -> list[float]:
+        """Begin a test; return where its readings will be."""
+        self.readings = []
+        self._wait(canary())
+        return self.readings
+
+    def round(self) -> None:
+        """Note the canary of the round that just ended: the mean of before and after."""
+        after = canary()
+        self.readings.append((self.before + after) / 2)
+        self._wait(after)
+
+    def _wait(self, reading: float) -> None:
+        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        tried = 0
+        while self.usual and reading > SLOW * self.usual and self.patience > 0:
+            begin = time.perf_counter()
+            if cores:
+                # Another core may be quiet. Once there, this thread may go anywhere again.
+                os.sched_setaffinity(0, {cores[tried % len(cores)]})
+                os.sched_setaffinity(0, cores)
+            reading = min(canary(), canary())
+            tried += 1
+            if tried % max(1, len(cores)) == 0:
+                time.sleep(0.002)
+            self.patience -= time.perf_counter() - begin
+        self.before = reading
+
+
+def watch_rounds() -> Watch | None:
+    """Have pytest-benchmark read the canary after every round; None where it lacks the place."""
+    try:
+        stats: Any = importlib.import_module("pytest_benchmark.stats").Stats
+        update = stats.update
+    except (ImportError, AttributeError):
+        return None
+    usual = os.environ.get("BENCH_DUET_CANARY")
+    watch = Watch(float(usual) if usual else None, float(os.environ.get("BENCH_DUET_PATIENCE", 0)))
+
+    def update_and_look(self: Any, duration: float) -> None:
+        update(self, duration)
+        watch.round()
+
+    stats.update = update_and_look
+    return watch
+
+
 counters = load_counters()
+watch = watch_rounds()
 
 
 def first_words(text: object) -> str:
@@ -68,6 +141,8 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """Look at the machine's counters around each test."""
     before = counters.Counters.read() if counters else None
+    if watch is not None:
+        tests.setdefault(item.nodeid, {})["canary"] = watch.begin()
     yield
     if before is not None:
         seen = counters.disturbances(before, counters.Counters.read(), os.cpu_count() or 1)

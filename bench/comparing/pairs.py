@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Final
 
-from bench.comparing.gate import FRESH, Pair
+from bench.comparing.gate import FEWEST_PAIRS, FRESH, Pair
+from bench.comparing.quiet import Canaries, canaries_of
 from bench.comparing.verdicts import Key
 from bench.results.schema import Block, Measurement, Run
 
@@ -13,9 +14,8 @@ HEAD_LACKS: Final = "not measured: the head has no number"
 BASE_LACKS: Final = "not measured: the base has no number"
 MOST_PAIRS: Final = 200
 """More of a case say no more, and a file can claim any number."""
-NOISY_SHARE: Final = 0.2
-"""Of the pairs, that are left out for what befell them; where there are more, noise is how this
-machine is, and all of them count."""
+QUIET_SHARE: Final = 0.5
+"""Of a stage's pairs, that have to be quiet for the others to be left out."""
 CONTROL: Final = "control=base"
 """The part of a variant that marks an A/A control: base measured on both sides."""
 
@@ -38,6 +38,7 @@ def pairs_of(base: Run, head: Run) -> DuetPairs:
     found = DuetPairs(
         sentinels=frozenset(key for own in sides for key, m in own.items() if is_control(m.variant))
     )
+    is_same_canary = _describe_canary(base) == _describe_canary(head)
     for key in {**sides[0], **sides[1]}:
         old, new = (own.get(key) for own in sides)
         lacks_old, lacks_new = _why_not(old, "base"), _why_not(new, "head")
@@ -51,12 +52,17 @@ def pairs_of(base: Run, head: Run) -> DuetPairs:
             else:
                 found.missing[key] = lacks_new
             continue
-        pairs = pairs_of_blocks(old.blocks, new.blocks)
+        pairs = pairs_of_blocks(old.blocks, new.blocks, is_same_canary=is_same_canary)
         found.first[key] = [pair for number, pair in pairs.items() if number < FRESH]
         fresh = [pair for number, pair in pairs.items() if number >= FRESH]
         if fresh:
             found.fresh[key] = fresh
     return found
+
+
+def _describe_canary(run: Run) -> Sequence[object]:
+    """Return what computes the canaries of a run: its interpreter and the libraries it measured."""
+    return [run.header.machine.get(name) for name in ("python", "libraries")]
 
 
 def is_control(variant: str | None) -> bool:
@@ -73,28 +79,45 @@ def _why_not(measurement: Measurement | None, side: str) -> str:
     return f"{side}: {measurement.status}: {measurement.reason or 'no reason was given'}"
 
 
-def pairs_of_blocks(base: Sequence[Block], head: Sequence[Block]) -> dict[int, Pair]:
-    """Return the pairs of one case by their numbers; a block without a partner counts for none."""
+def pairs_of_blocks(
+    base: Sequence[Block], head: Sequence[Block], *, is_same_canary: bool = False
+) -> dict[int, Pair]:
+    """Return the pairs of one case by their numbers; a block without a partner counts for none.
+
+    A noisy pair is left out while enough others remain of its stage; where most are noisy, noise
+    is how this machine is, and all of them count.
+    """
     numbered = _by_pair(base), _by_pair(head)
     both = sorted(set(numbered[0]) & set(numbered[1]))[:MOST_PAIRS]
-    noisy = {n for n in both if any(is_disturbed(side[n]) for side in numbered)}
-    if len(noisy) <= NOISY_SHARE * len(both):
-        both = [number for number in both if number not in noisy]
-    return {number: pair_of(numbered[0][number], numbered[1][number]) for number in both}
-
-
-def pair_of(base: Block, head: Block) -> Pair:
-    """Return the two medians over the quieter half of the visits, the same ones on both sides.
-
-    What was quiet is told by the canaries of both sides together, each against its own median, so
-    that the choice knows nothing of the times. Blocks without canaries count in full.
-    """
-    chosen = _quiet_visits(base, head)
-    if chosen is None:
-        return median(base.seconds), median(head.seconds)
-    return median(base.seconds_of(chosen) or base.seconds), median(
-        head.seconds_of(chosen) or head.seconds
+    canaries = canaries_of(
+        *([side[number] for number in both] for side in numbered), is_same_work=is_same_canary
     )
+    pairs: dict[int, Pair] = {}
+    for stage in ([n for n in both if n < FRESH], [n for n in both if n >= FRESH]):
+        quiet: dict[int, Pair] = {}
+        noisy: dict[int, Pair] = {}
+        for number in stage:
+            blocks = numbered[0][number], numbered[1][number]
+            pair, is_quiet = _pair(blocks, canaries)
+            is_quiet &= not any(is_disturbed(block) for block in blocks)
+            (quiet if is_quiet else noisy)[number] = pair
+        is_enough = len(quiet) >= max(FEWEST_PAIRS, QUIET_SHARE * len(stage))
+        pairs |= quiet if is_enough else {number: (quiet | noisy)[number] for number in stage}
+    return pairs
+
+
+def _pair(
+    blocks: tuple[Block, Block], canaries: tuple[Canaries, Canaries] | None
+) -> tuple[Pair, bool]:
+    """Return the medians of both sides, and whether both were quiet enough."""
+    if canaries is None:
+        return (median(blocks[0].seconds), median(blocks[1].seconds)), True
+    chosen = [own.quiet_visits(block) for own, block in zip(canaries, blocks, strict=True)]
+    base, head = (
+        own.seconds(block, visits) if all(chosen) else own.seconds_of_noisy(block)
+        for own, block, visits in zip(canaries, blocks, chosen, strict=True)
+    )
+    return (base, head), all(chosen)
 
 
 def is_disturbed(block: Block) -> bool:
@@ -104,15 +127,3 @@ def is_disturbed(block: Block) -> bool:
 
 def _by_pair(blocks: Sequence[Block]) -> Mapping[int, Block]:
     return {block.pair: block for block in blocks if block.pair is not None and block.seconds}
-
-
-def _quiet_visits(base: Block, head: Block) -> list[int] | None:
-    lengths = {len(part) for block in (base, head) for part in (block.visits, block.canary)}
-    if len(lengths) != 1 or lengths <= {0, 1}:
-        return None
-    slower = [
-        a / median(base.canary) + b / median(head.canary)
-        for a, b in zip(base.canary, head.canary, strict=True)
-    ]
-    quietest = sorted(range(len(slower)), key=slower.__getitem__)
-    return sorted(quietest[: (len(quietest) + 1) // 2])

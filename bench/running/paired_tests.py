@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.catalog import PACKAGE
-from bench.comparing.pairs import is_control
+from bench.comparing.pairs import is_control, is_disturbed
+from bench.comparing.quiet import Canaries, best_canary, has_canaries
 from bench.errors import RequestError
 from bench.results.schema import BlockLine, CaseLine, OutcomeLine
 from bench.running.pytest_runner import Ran, Runner
@@ -27,10 +28,11 @@ TURN_SECONDS: Final = 4.0
 FIRST_SHARE: Final = 0.5
 TEST_SECONDS: Final = 0.1
 """What a test takes besides its rounds: its setup, pytest-benchmark's calibration."""
-LONGEST_TEST_SECONDS: Final = 0.3
+LONGEST_TEST_SECONDS: Final = 0.2
 SHORTEST_TEST_SECONDS: Final = 0.05
 MOST_SAMPLES: Final = 400
-AGAIN_SHARE: Final = 0.25
+AGAIN_SHARE: Final = 0.5
+"""Of the tests of a pair may be measured again, later in the pair, where the moment was noisy."""
 
 
 class PairedTests(Pairing):
@@ -46,6 +48,7 @@ class PairedTests(Pairing):
         self.rng = random.Random(seed)
         self.digests: dict[str, str] = {}
         self.shared_modules: set[str] = set()
+        self._best: dict[tuple[tuple[str, str], Side], float] = {}
 
     def measure(
         self, cases: Sequence[CaseLine], pair: int, is_late: Callable[[], bool]
@@ -117,7 +120,16 @@ class PairedTests(Pairing):
         blocks = [found.line for found in lines if isinstance(found.line, BlockLine)]
         if len(blocks) < len(lines):
             return [found for found in lines if isinstance(found.line, OutcomeLine)], False
-        return lines, any(note.startswith("disturbed") for b in blocks for note in b.notes)
+        are_noisy = [self._is_noisy(block, side) for block, side in zip(blocks, SIDES, strict=True)]
+        return lines, any(are_noisy)
+
+    def _is_noisy(self, block: BlockLine, side: Side) -> bool:
+        """Tell whether a block should be measured again, by what was seen until now."""
+        if is_disturbed(block) or not has_canaries(block):
+            return is_disturbed(block)
+        own = best_canary(block.canary)
+        best = self._best[block.key, side] = min(own, self._best.get((block.key, side), own))
+        return not Canaries(best).quiet_visits(block)
 
     def _line(
         self, case: CaseLine, test: str, ran: Ran, pair: int, place: int
@@ -130,8 +142,11 @@ class PairedTests(Pairing):
                 suite=case.suite, case=case.id, block=pair, status="failed", reason=reason
             )
         data = [float(value) for value in stats["data"]]
+        canary = [float(value) for value in seen.get("canary", [])]
         step = -(-len(data) // MOST_SAMPLES)
         disturbed = seen.get("disturbances", [])
+        if len(canary) != len(data):
+            canary = []  # a pytest-benchmark that has no place for it
         return BlockLine(
             suite=case.suite,
             case=case.id,
@@ -141,6 +156,8 @@ class PairedTests(Pairing):
             input_digest=self._digest(test),
             verified="by the test itself",
             seconds=data[::step],
+            visits=[1 for _ in canary[::step]],
+            canary=canary[::step],
             calls_per_sample=int(stats["iterations"]),
             warmup_calls=None,
             first_call_seconds=None,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.catalog import PACKAGE
+from bench.comparing.quiet import best_canary
 from bench.running.environments import Environment
 from bench.running.sides import Side
 from bench.running.worker_process import PADDING_BYTES, describe_exit
@@ -21,6 +22,9 @@ ROUND_SECONDS: Final = 0.001
 LEAST_ROUNDS: Final = 5
 LIMIT_FACTOR: Final = 20
 LIMIT_SECONDS: Final = 300.0
+PATIENCE_SECONDS: Final = 0.5
+PATIENCE_PER_TEST: Final = 0.1
+"""A process waits for quiet moments at most so long, in seconds."""
 # As the command `pytest` does: without the folder where the user stands in the path, where the
 # sources of one of the two versions may lie.
 _START: Final = (
@@ -49,6 +53,8 @@ class Runner:
         self.scratch = Path(tempfile.mkdtemp(prefix="bench-duet-"))
         self.root = Path.cwd()
         """The folder from which pytest names the tests."""
+        self.canary: dict[Side, float] = {}
+        """Seconds that a side's canary takes at the machine's best, as far as it was seen."""
 
     def collect(self, side: Side, path: str) -> Ran:
         """Learn which tests there are."""
@@ -70,14 +76,22 @@ class Runner:
             "no:cacheprovider",
         ]
         limit = LIMIT_SECONDS + LIMIT_FACTOR * seconds * len(tests)
-        ran = self._run(side, [*tests, *options], limit)
+        ran = self._run(
+            side, [*tests, *options], limit, PATIENCE_SECONDS + PATIENCE_PER_TEST * len(tests)
+        )
+        for test in ran.found.get("tests", {}).values():
+            if test.get("canary"):
+                best = best_canary(test["canary"])
+                self.canary[side] = min(best, self.canary.get(side, best))
         return Ran(ran.found, _times(times), ran.end)
 
     def close(self) -> None:
         """Remove what was written."""
         shutil.rmtree(self.scratch, ignore_errors=True)
 
-    def _run(self, side: Side, arguments: Sequence[str], limit: float) -> Ran:
+    def _run(
+        self, side: Side, arguments: Sequence[str], limit: float, patience: float = 0.0
+    ) -> Ran:
         report = self.scratch / "report.json"
         report.unlink(missing_ok=True)
         python = self.environments[side].python
@@ -90,6 +104,8 @@ class Runner:
             "BENCH_PADDING": "x" * self.rng.randrange(PADDING_BYTES),
             "BENCH_DUET_REPORT": str(report),
             "BENCH_DUET_COUNTERS": str(PACKAGE / "measuring" / "interference.py"),
+            "BENCH_DUET_CANARY": str(self.canary.get(side, "")),
+            "BENCH_DUET_PATIENCE": str(patience),
         }
         command = [python, "-c", _START, "-p", "bench_duet_observer", "-q", *arguments]
         try:
