@@ -12,7 +12,7 @@ import pytest
 from bench import catalog
 from bench.backends import backends
 from bench.errors import CaseError, RequestError, WorkerError
-from bench.results.schema import BlockLine, CaseLine, OutcomeLine, WorkerLine
+from bench.results.schema import BlockLine, CaseLine, LimitLine, OutcomeLine, WorkerLine
 from bench.running import execute, inputs, seats
 from bench.running.execute import Event, Execution, Note, Progress, Working
 from bench.running.plan import RunRequest, make_plan
@@ -476,6 +476,58 @@ def test_inputs_that_cannot_be_drawn_fail_the_work_on_every_backend(
     outcomes = [event for event in events if isinstance(event, OutcomeLine)]
     assert len(outcomes) == 2
     assert len(measured(events)) == 2 * 4
+
+
+SWEEP: Mapping[str, Any] = {
+    "suites": ["batch-sweep"],
+    "backends": ["numpy"],
+    "only": ["mlp/mnist,*/forward/*"],
+    "sizes": {},
+    "batches": [1, 2, 4],
+}
+
+
+def test_memory_that_ends_where_inputs_are_drawn_is_no_limit_of_the_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def draw(self: ScriptedWorker, message: dict[str, Any]) -> dict[str, Any]:
+        raise CaseError("out_of_memory", "MemoryError")
+
+    monkeypatch.setattr(ScriptedWorker, "do_draw", draw)
+    events = list(execution(request(**SWEEP)).lines())
+    assert not [event for event in events if isinstance(event, LimitLine)]
+    reasons = [event.reason for event in events if isinstance(event, OutcomeLine)]
+    assert reasons == ["MemoryError"] * 3, "each says so itself"
+
+
+@pytest.mark.parametrize("is_repeatable", [True, False])
+def test_samples_are_repeated_to_a_batch_only_where_the_workload_says_how(
+    is_repeatable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[dict[str, Any]] = []
+
+    def attempt(_self: ScriptedWorker, message: dict[str, Any]) -> dict[str, Any]:
+        tried.append(message["work"])
+        if message["work"]["dims"]["batch"] > 2:
+            raise CaseError("out_of_memory", "no room")
+        return {"seconds": 1e-3, "peak_bytes": 100}
+
+    monkeypatch.setattr(ScriptedWorker, "do_try", attempt, raising=False)
+    monkeypatch.setattr(ScriptedWorker, "do_begin", lambda _self, _message: 1 / 0)
+    mlp = catalog.workloads()["mlp"]
+    workloads = {"mlp": mlp if is_repeatable else dataclasses.replace(mlp, parameters=None)}
+    one = execution(request(**SWEEP), workloads=workloads)
+    limits = []
+    for event in one.lines():
+        limits += [event] if isinstance(event, LimitLine) else []
+        if isinstance(event, Working) and limits:
+            break
+    assert [work["batch"] for work in tried] == (
+        [1, 2, 4, 3] if is_repeatable else [None, None, None]
+    )
+    assert [(line.largest_batch, line.failing_batch) for line in limits] == [
+        (2, 3) if is_repeatable else (2, 4)
+    ]
 
 
 def test_a_resumed_run_measures_only_what_is_missing() -> None:

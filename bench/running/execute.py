@@ -175,14 +175,21 @@ class Execution:
                 self._seats.close()  # the next one has the memory for itself
 
     def _try(self, seat: Seat, case: CaseLine, batch: int, patience: float) -> dict[str, Any]:
-        """Have one batch of a sweep called once."""
-        drawn = self._inputs.draw(case, self.progress.digest(case.key))
-        work = {
-            **work_message(case, self.workloads[case.workload], drawn),
-            "dims": {**case.sizes, "batch": batch},
-            "batch": batch,
-            "drawn_batch": case.drawn_batch or case.batch,
-        }
+        """Have one batch of a sweep called once, of the samples that were drawn for `case`."""
+        try:
+            drawn = self._inputs.draw(case, self.progress.digest(case.key))
+        except CaseError as error:
+            # What the process that draws lacks says nothing of the device.
+            raise CaseError("failed", f"its inputs cannot be drawn: {error.reason}") from error
+        work = work_message(case, self.workloads[case.workload], drawn)
+        if batch != case.batch and work["batch"] is None:
+            raise CaseError("failed", "its samples cannot be repeated to another batch")
+        if work["batch"] is not None:
+            work |= {
+                "dims": {**case.sizes, "batch": batch},
+                "batch": batch,
+                "drawn_batch": case.drawn_batch or case.batch,
+            }
         return self._seats.ask(
             seat,
             do="try",

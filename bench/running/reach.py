@@ -46,9 +46,9 @@ class Reach:
 
     def sweep(self, cases: Sequence[CaseLine]) -> Iterator[LimitLine | OutcomeLine]:
         """Walk one sweep from its smallest batch; yield its limit, and what it leaves out."""
-        seat, first = seat_of(cases[0]), cases[0]
+        first = last = cases[0]
+        seat = seat_of(first)
         fits, fails, why = 0, None, ""
-        last: CaseLine | None = None
         for last in cases:
             assert last.batch is not None
             try:
@@ -76,7 +76,6 @@ class Reach:
             failing_batch=fails,
             reason=why,
         )
-        assert last is not None
         yield from _left_out(cases, last, fits, fails, why)
 
     def _bisect(self, seat: Seat, case: CaseLine, fits: int, fails: int) -> tuple[int, int]:
