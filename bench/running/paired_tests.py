@@ -30,6 +30,8 @@ TEST_SECONDS: Final = 0.1
 """What a test takes besides its rounds: its setup, pytest-benchmark's calibration."""
 LONGEST_TEST_SECONDS: Final = 0.2
 SHORTEST_TEST_SECONDS: Final = 0.05
+LEAST_PROCESS_SECONDS: Final = 0.3
+"""A process times its tests for at least so long together: starting it takes longer."""
 MOST_SAMPLES: Final = 400
 AGAIN_SHARE: Final = 0.5
 """Of the tests of a pair may be measured again, later in the pair, where the moment was noisy."""
@@ -103,10 +105,11 @@ class PairedTests(Pairing):
 
     def _both(self, chunk: Sequence[CaseLine]) -> dict[Side, Ran]:
         tests = [self.tests[case.key] for case in chunk]
+        seconds = max(self.seconds, LEAST_PROCESS_SECONDS / len(tests))
         ran: dict[Side, Ran] = {}
         for side in self.rng.sample(SIDES, 2):
             where: Side = "base" if is_control(chunk[0].variant) else side
-            ran[side] = self.runner.run(where, tests, self.seconds)
+            ran[side] = self.runner.run(where, tests, seconds)
         both = [set(ran[side].found.get("modules", ())) for side in SIDES]
         if not is_control(chunk[0].variant):
             self.shared_modules |= both[0] & both[1]

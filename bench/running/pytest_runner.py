@@ -22,9 +22,8 @@ ROUND_SECONDS: Final = 0.001
 LEAST_ROUNDS: Final = 5
 LIMIT_FACTOR: Final = 20
 LIMIT_SECONDS: Final = 300.0
-PATIENCE_SECONDS: Final = 0.5
-PATIENCE_PER_TEST: Final = 0.1
-"""A process waits for quiet moments at most so long, in seconds."""
+PATIENCE_SECONDS: Final = 2.0
+"""A process waits for quiet moments at most so long: another process takes longer to start."""
 # As the command `pytest` does: without the folder where the user stands in the path, where the
 # sources of one of the two versions may lie.
 _START: Final = (
@@ -76,9 +75,7 @@ class Runner:
             "no:cacheprovider",
         ]
         limit = LIMIT_SECONDS + LIMIT_FACTOR * seconds * len(tests)
-        ran = self._run(
-            side, [*tests, *options], limit, PATIENCE_SECONDS + PATIENCE_PER_TEST * len(tests)
-        )
+        ran = self._run(side, [*tests, *options], limit, PATIENCE_SECONDS)
         for test in ran.found.get("tests", {}).values():
             if test.get("canary"):
                 best = best_canary(test["canary"])
