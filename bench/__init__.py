@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bench.catalog import mount_content
 
 if TYPE_CHECKING:
-    from bench.results.schema import Run
+    from bench.results.table import LoadedRun
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
@@ -17,12 +17,13 @@ __all__ = ["__version__", "load"]
 mount_content()
 
 
-def load(path: str | Path) -> "Run":
+def load(path: str | Path) -> "LoadedRun":
     """Read a run file; `load(path).table()` is a pandas DataFrame, one row per case.
 
     Raises:
         RunFileError: The file cannot be read; the message says which line and what to do.
     """
     from bench.results.reading import read_run
+    from bench.results.table import LoadedRun
 
-    return read_run(path)
+    return LoadedRun.of(read_run(path))

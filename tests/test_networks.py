@@ -5,6 +5,7 @@ import pytest
 
 from bench.results.networks import totals, unsummed
 from bench.results.schema import Layers, Measurement
+from bench.results.table import table
 from tests.runs import interval, layer, measurement, network_run, run
 
 
@@ -245,5 +246,5 @@ def test_a_total_could_stand_in_a_run_file() -> None:
 
 def test_the_table_for_pandas_has_cases_only() -> None:
     cases = network_run()
-    assert list(cases.table()["id"]) == [m.id for m in cases.measurements]
-    assert list(cases.table().columns) == list(run(layer("1")).table().columns)
+    assert list(table([cases])["id"]) == [m.id for m in cases.measurements]
+    assert list(table([cases]).columns) == list(table([run(layer("1"))]).columns)

@@ -65,7 +65,7 @@ def test_the_table_for_pandas_has_one_row_per_case_and_proper_types() -> None:
 
 
 def test_the_table_for_pandas_has_missing_values_and_no_zeros() -> None:
-    frame = small_run().table().set_index("id")
+    frame = table([small_run()]).set_index("id")
     skipped = frame.loc["matmul/n=1024/call/float32/cupy"]
     assert skipped[["seconds", "flops", "relative_error", "dim_channels"]].isna().all()
     assert skipped[["blocks", "samples"]].tolist() == [0, 0]
@@ -100,7 +100,7 @@ def test_the_speedup_of_a_gpu_names_the_cpu_that_it_is_over() -> None:
     columns = [name for name in frame.columns if name.startswith("speedup")]
     assert len(columns) == 8
     assert cpus[columns].isna().all(axis=None)
-    single = gpu_run(spread=None).table().set_index("id").loc[gpu.name]
+    single = table([gpu_run(spread=None)]).set_index("id").loc[gpu.name]
     assert single[["speedup_low", "speedup_high"]].isna().all()
 
 

@@ -429,9 +429,3 @@ class Run:
             if m.status in FAULTS
             and not (m.status == "out_of_memory" and (m.suite, m.sweep) in ends)
         ]
-
-    def table(self) -> Any:
-        """Return a tidy pandas DataFrame, one row per case; units as in the file."""
-        from bench.results.table import table
-
-        return table([self])

@@ -132,6 +132,19 @@ def table(runs: Sequence[Run]) -> "pandas.DataFrame":
     )
 
 
+class LoadedRun(Run):
+    """A run as `bench.load` returns it."""
+
+    @classmethod
+    def of(cls, run: Run) -> "LoadedRun":
+        """Return the same run, with its table."""
+        return cls(**vars(run))
+
+    def table(self) -> "pandas.DataFrame":
+        """Return a tidy pandas DataFrame, one row per case; units as in the file."""
+        return table([self])
+
+
 def _columns(dims: Sequence[str]) -> dict[str, str]:
     """Return the names of the columns, in their order, with their types."""
     order = (
