@@ -28,8 +28,6 @@ from bench.comparing.verdicts import (
     Judgement,
     Key,
     percent,
-    percent_up,
-    severity,
 )
 from bench.results.intervals import Spread, median_variance, shrink
 
@@ -90,7 +88,7 @@ def find_creep(
             continue
         found.append(_named(_pair(release, recent, settings), machine.name if several else ""))
         remarks += _about(machine, release, recent)
-    judgement = replace(_judge(_joined(found), settings), where="measured before and after")
+    judgement = replace(judge_stored(_joined(found), settings), where="measured before and after")
     together = _moved_together(judgement)
     return Creep(
         judgement,
@@ -102,32 +100,6 @@ def find_creep(
         ),
         [*remarks, *([together] if together else [])],
     )
-
-
-def _judge(paired: Paired, settings: GateSettings) -> Judgement:
-    """Judge as `check` does, but leave nothing open that is estimated below the threshold.
-
-    There is no second stage that could settle it, and of many cases one is always at half of it.
-    """
-    judgement = judge_stored(paired, settings)
-    cases = [_settled(case, paired.evidence[case.key], settings) for case in judgement.cases]
-    return replace(judgement, cases=sorted(cases, key=severity))
-
-
-def _settled(case: CaseVerdict, one: Evidence, settings: GateSettings) -> CaseVerdict:
-    is_known = one.error is not None and not one.is_disturbed and not settings.strict
-    if case.verdict != "INCONCLUSIVE" or not is_known:
-        return case
-    if abs(one.change) < settings.most:
-        return replace(case, verdict="SAME", reason="")
-    reason = "perhaps slower" if one.change > 0 else "perhaps faster"
-    if one.allowance:
-        count = "1 run" if one.baselines == 1 else f"{one.baselines} runs"
-        drift = percent_up(math.expm1(one.allowance))
-        reason += f", or the machine drifted by up to {drift}: {count} of the release cannot tell"
-    if case.sees is not None:
-        reason += f"; {percent_up(case.sees)} would have been seen"
-    return replace(case, reason=reason)
 
 
 def _recent(entries: Sequence[Entry], release: Sequence[Entry], newest: int) -> list[Entry]:
@@ -309,7 +281,7 @@ def _blind_runs(
             upto = machine.entries[: len(machine.entries) - back]
             recent = _recent(upto, release, newest) if release and release[-1] in upto else []
             if recent:
-                jobs.append(_judge(_pair(release, recent, settings), settings))
+                jobs.append(judge_stored(_pair(release, recent, settings), settings))
         for case in _always_open(jobs):
             remedies = [f"--threshold {text}"] if (text := _wider(case, settings)) else []
             if case.pairs < ENOUGH_BASELINES:
