@@ -6,17 +6,19 @@ from typing import Any
 
 from bench.report import Document, Request, Table
 
-from . import _cost_figure, _page_tables, _svg
+from . import _comparison_figures, _page_tables, _svg
 from ._page_document import document
 from ._page_tables import TableRow
 
 
 @dataclass(frozen=True)
-class CostFigure:
-    """The costs of the same work on every machine, drawn, with the tables that it shows."""
+class Drawn:
+    """A figure in the page: its own data, and the tables of the page that it shows."""
 
+    title: str
     svg: Any
     data: Sequence[_page_tables.Table]
+    beside: Sequence[_page_tables.Table]
 
 
 def render(found: Document, _request: Request) -> str:
@@ -24,21 +26,14 @@ def render(found: Document, _request: Request) -> str:
     from markupsafe import Markup
 
     classes = _svg.Classes()
-    numbered = [_numbered(table, number) for number, table in enumerate(found.tables, 1)]
-    figures: list[CostFigure] = []
-    drawn: set[int] = set()
-    for curve, crossings in _cost_figure.curves(found):
-        title = f"{curve.title}."
-        svg = _svg.inline(
-            _cost_figure.svg(curve, crossings),
-            f"figure-{len(figures) + 1}",
-            classes,
-            title,
-            f"{_cost_figure.in_words(crossings)} The data stands below as a table.",
-        )
-        shown = [i for i, table in enumerate(found.tables) if table in (curve, crossings)]
-        drawn.update(shown)
-        figures.append(CostFigure(Markup(svg), [numbered[i] for i in shown]))
+    numbered = {id(table): _numbered(table, number) for number, table in enumerate(found.tables, 1)}
+    figures: list[Drawn] = []
+    for number, figure in enumerate(_comparison_figures.figures(found), 1):
+        words = f"{figure.words} The data stands below as a table."
+        svg = _svg.inline(figure.svg(), f"figure-{number}", classes, f"{figure.title}.", words)
+        data, beside = ([numbered[id(t)] for t in own] for own in (figure.data, figure.beside))
+        figures.append(Drawn(figure.title, Markup(svg), data, beside))
+    drawn = [table for figure in figures for table in figure.data]
     return document(
         "comparison.html",
         style=classes.rules(),
@@ -47,7 +42,7 @@ def render(found: Document, _request: Request) -> str:
         warnings=found.warnings,
         remarks=found.remarks,
         figures=figures,
-        tables=[table for i, table in enumerate(numbered) if i not in drawn],
+        tables=[table for table in numbered.values() if table not in drawn],
     )
 
 

@@ -1,47 +1,19 @@
 """Draws the cost of the same work on every machine against hours per month."""
 
-import io
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from html import escape
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from bench.errors import RequestError
-from bench.report import Document, Request, Table
-from bench.text import fold, plain
+from bench.report import Document, Table
+from bench.text import plain
 
 from . import _drawing
+from ._drawing import Drawing
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-_NAME: Final = "cost"
 _READING: Final = (
     "Each line: what it costs to do the work of the fastest machine in its time. Bands: the 95%"
     " interval of a repeat of the runs. Circles: where one begins to cost less than another."
 )
-
-
-def render(document: Document, _request: Request) -> Mapping[str, bytes]:
-    """Return an SVG and a PNG of each cost curve; the same comparison gives the same bytes.
-
-    Raises:
-        RequestError: The comparison has no costs.
-    """
-    found = curves(document)
-    if not found:
-        raise RequestError("no costs to draw; give --prices with a price of what was measured")
-    files: dict[str, bytes] = {}
-    for number, (curve, own) in enumerate(found):
-        name = _NAME if number == 0 else f"{_NAME}-{number + 1}"
-        png = io.BytesIO()
-        with _style(name):
-            draw(curve, own).savefig(png, format="png", dpi=150, metadata={"Software": None})
-        files[f"{name}.svg"] = _described(svg(curve, own, name).decode(), name, curve, own).encode()
-        files[f"{name}.png"] = png.getvalue()
-    return files
 
 
 def curves(document: Document) -> list[tuple[Table, Table | None]]:
@@ -53,21 +25,8 @@ def curves(document: Document) -> list[tuple[Table, Table | None]]:
     ]
 
 
-def svg(curve: Table, crossings: Table | None, name: str = _NAME) -> bytes:
-    """Return the figure of a table of costs as SVG."""
-    with _style(name):
-        return _drawing.svg(draw(curve, crossings))
-
-
-@contextmanager
-def _style(name: str) -> Iterator[None]:
-    with _drawing.style(name), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        yield
-
-
-def draw(curve: Table, crossings: Table | None = None) -> "Figure":
-    """Return the figure of a table `cost_curve`, with the circles of its `crossings`."""
+def draw(curve: Table, crossings: Table | None = None) -> Drawing:
+    """Draw a table `cost_curve`, with the circles of its `crossings`."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_drawing.WIDTH, 5.5))
@@ -90,17 +49,8 @@ def draw(curve: Table, crossings: Table | None = None) -> "Figure":
     axes.set_ylim(bottom=0)
     axes.set_xlabel("hours per month that the fastest machine would work")
     axes.set_ylabel(f"{curve.records[0]['unit']} per month")
-    figure.legend(
-        title="\n".join(fold(plain(curve.title), 90)),
-        title_fontproperties={"size": 12, "weight": "bold"},
-        alignment="left",
-        loc="outside upper left",
-        ncols=2,
-        frameon=False,
-    )
-    caption = "\n".join(fold(_READING, _drawing.LETTERS))
-    figure.supxlabel(caption, x=0.01, ha="left", fontsize=8, color="#444444")
-    return figure
+    handles, _ = axes.get_legend_handles_labels()
+    return Drawing(figure, handles, [_READING])
 
 
 def _lines(curve: Table) -> dict[str, list[Mapping[str, Any]]]:
@@ -128,15 +78,3 @@ def in_words(crossings: Table | None) -> str:
     rows = crossings.rows if crossings else ()
     words = [f"{row[0]} costs less up to {row[2]}, {row[1]} after it." for row in rows]
     return " ".join(words) or "No crossings."
-
-
-def _described(svg: str, name: str, curve: Table, crossings: Table | None) -> str:
-    """Give the SVG what a screen reader says."""
-    head = (
-        f'<title id="bench-{name}-title">{escape(plain(curve.title))}</title>'
-        f'<desc id="bench-{name}-desc">{escape(plain(in_words(crossings)))}</desc>'
-    )
-    role = f'role="img" aria-labelledby="bench-{name}-title bench-{name}-desc"'
-    start = svg.index("<svg ")
-    end = svg.index(">", start)
-    return f"<svg {role} {svg[start + 5 : end]}>{head}{svg[end + 1 :]}"

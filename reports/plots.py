@@ -18,7 +18,7 @@ from bench.text import display_width, fold, plain
 from . import (
     _batch_figure,
     _batch_panels,
-    _cost_figure,
+    _comparison_figures,
     _drawing,
     _history_figure,
     _latency_figure,
@@ -203,7 +203,7 @@ REPORT = Report(
 COMPARISON = ComparisonReport(
     name="plots",
     summary="the cost against hours per month as SVG and PNG files",
-    render=_cost_figure.render,
+    render=_comparison_figures.render,
     is_for_programs=True,
 )
 

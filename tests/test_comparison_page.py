@@ -14,10 +14,8 @@ def test_a_page_opens_with_sentences_and_draws_the_cost_page() -> None:
     assert "server: 5.00x [4.86, 5.14] as fast as desktop over 8 pieces of work" in said[3]
     assert any("costs least" in text for text in said)
     assert any("unseen was not measured" in text for text in said)
-    assert len(root.all("svg")) == 1
-    assert [heading.text for heading in root.all("h2")] == [
-        *("In short", "Cost by hours of use", "Tables"),
-    ]
+    assert len(root.all("svg")) == 2
+    assert [heading.text for heading in root.all("h2")] == ["In short", "Figures", "Tables"]
 
 
 def test_every_row_of_a_page_stands_alone() -> None:
@@ -30,8 +28,13 @@ def test_the_same_comparison_gives_the_same_page() -> None:
     assert cost_page() == cost_page()
 
 
-def test_without_prices_there_is_no_figure() -> None:
-    assert "<svg" not in compared_page(box("a"), box("b", 2.0), prices=None)
+def test_without_prices_the_speed_alone_is_drawn_and_its_tables_are_named() -> None:
+    root = Tree(compared_page(box("a"), box("b", 2.0), prices=None)).root
+    assert len(root.all("svg")) == 1
+    targets = [
+        link.attributes["href"] for link in root.all("a") if "#table-" in str(link.attributes)
+    ]
+    assert targets == ["#table-1", "#table-3"]
 
 
 def test_a_page_is_written_where_it_is_asked_for(tmp_path: Path) -> None:

@@ -477,7 +477,8 @@ def test_the_cost_is_drawn_the_same_each_time_and_described(tmp_path: Path) -> N
     found = document(comparison, Questions(prices=prices, trainings=wanted))
     files = render(found, Request())
     assert isinstance(files, dict)
-    assert list(files) == ["cost.svg", "cost.png", "cost-2.svg", "cost-2.png"]
+    names = ("speed", "cost", "cost-2")
+    assert list(files) == [f"{name}.{end}" for name in names for end in ("svg", "png")]
     assert files == render(found, Request())
     svg = files["cost.svg"].decode()
     assert "<b>" not in svg
@@ -492,7 +493,9 @@ def test_the_cost_is_drawn_the_same_each_time_and_described(tmp_path: Path) -> N
     assert (tmp_path / "p" / "cost.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_without_prices_there_is_no_cost_to_draw(tmp_path: Path) -> None:
-    done = bench("compare", *write(tmp_path, box("A"), box("B")), "--as", "plots")
-    assert done.returncode == 2
-    assert "give --prices" in done.stderr
+def test_without_prices_the_speed_alone_is_drawn(tmp_path: Path) -> None:
+    folder = tmp_path / "plots"
+    files = write(tmp_path, box("A"), box("B"))
+    done = bench("compare", *files, "--as", "plots", "--output", folder)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in folder.iterdir()) == ["speed.png", "speed.svg"]

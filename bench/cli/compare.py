@@ -30,7 +30,7 @@ from bench.cli import (
 @click.option("--outliers", is_flag=True, help="Find the slow ones among like machines.")
 @click.option("--force", is_flag=True, help="Show void comparisons, too, marked as such.")
 @click.option("--as", "form", default="table", show_default=True, metavar="FORM",
-              help="table, markdown, csv, json or plots.")  # fmt: skip
+              help="table, markdown, csv, json, page or plots.")  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path), metavar="PATH",
               help="A file; for plots a folder (default: plots).")  # fmt: skip
 @with_output_options
