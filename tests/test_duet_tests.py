@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bench.comparing.pairs import pairs_of
+from bench.comparing.quiet import best_canary
 from bench.comparing.stored import stored
 from bench.comparing.stored_gate import judge_duet
 from bench.comparing.verdicts import GateSettings
@@ -128,6 +129,28 @@ def test_a_disturbed_test_is_run_again_on_both_sides_and_the_others_are_not() ->
     assert all(len(pairs) == 6 for pairs in pairs_of(base, head).first.values())
 
 
+def test_a_test_whose_core_was_slow_is_run_again_and_quiet_rounds_count() -> None:
+    def rounds(slow: int, seconds: float) -> Mapping[str, Any]:
+        factors = [1.8] * slow + [1.0] * (10 - slow)
+        data, canary = ([unit * factor for factor in factors] for unit in (seconds, 5e-5))
+        return {"data": data, "canary": canary}
+
+    class Neighbour(ScriptedRunner):
+        """Half of head's rounds are slow, and all of them in its third process."""
+
+        def run(self, side: Side, tests: Sequence[str], seconds: float) -> Ran:
+            is_slow = side == "head" and [s for s, _ in self.runs].count("head") == 2
+            told = rounds(10 if is_slow else 5 * (side == "head"), 1e-3)
+            self.answers = {(side, test): told for test in tests}
+            return super().run(side, tests, seconds)
+
+    runner = Neighbour()
+    judgement = judged(duet(runner))
+    assert [case.verdict for case in judgement.cases] == ["SAME"] * 3
+    assert all(case.change == pytest.approx(0) for case in judgement.cases)
+    assert len(runner.runs) == 2 * 6 + 2, "only one pair was noisy"
+
+
 def test_the_time_of_a_test_follows_the_minutes_within_bounds() -> None:
     usual = seconds_per_test(3.0, 18, 6, 0.8)
     assert SHORTEST_TEST_SECONDS < usual < LONGEST_TEST_SECONDS
@@ -193,7 +216,10 @@ def test_each_environments_own_package_is_timed_even_beside_its_sources(project:
         runner.close()
     for side in SIDES:
         assert ran[side].end == ""
-        assert ran[side].found["tests"][tests[0]]["outcome"] == "passed"
+        seen = ran[side].found["tests"][tests[0]]
+        assert seen["outcome"] == "passed"
+        assert len(seen["canary"]) == len(ran[side].times[tests[0]]["data"])
+        assert runner.canary[side] == best_canary(seen["canary"])
 
 
 def test_the_story_of_a_slow_function_from_its_finding_to_its_revert(project: Path) -> None:
