@@ -25,7 +25,7 @@ BACKEND: Final = "pytest-benchmark"
 NOT_TOLD: Final = "pytest-benchmark does not tell"
 TURN_SECONDS: Final = 4.0
 """A side works about so long before it is the other's turn: neighbours then befall both."""
-FIRST_SHARE: Final = 0.5
+FIRST_SHARE: Final = 0.3
 TEST_SECONDS: Final = 0.1
 """What a test takes besides its rounds: its setup, pytest-benchmark's calibration."""
 LONGEST_TEST_SECONDS: Final = 0.2
@@ -257,7 +257,7 @@ def make_case(key: tuple[str, str], test: str, threads: int) -> CaseLine:
 
 
 def seconds_per_test(minutes: float, tests: int, pairs: int, start: float) -> float:
-    """Return for how long each test is timed so that the first stage takes half of the minutes.
+    """Return for how long each test is timed so that the first stage takes its share of the minutes.
 
     `start` is how long pytest takes to start, in seconds.
     """
