@@ -12,14 +12,11 @@ from typing import Any
 import click
 import pytest
 
-from bench.cli import COMMANDS
 from tests.commands import ROOT
 
 yaml = pytest.importorskip("yaml", reason="PyYAML comes with pre-commit")
 
 RECIPES = sorted((ROOT / "docs" / "ci").glob("*.yml"))
-PLANNED = ("duet",)
-"""Commands that recipes may use before they are there."""
 
 
 def load(path: Path) -> dict[Any, Any]:
@@ -69,8 +66,6 @@ def test_there_are_recipes_with_commands_to_check() -> None:
 @pytest.mark.parametrize("words", all_commands())
 def test_the_command_line_knows_every_command_of_a_recipe(words: list[str]) -> None:
     name, *rest = words
-    if name in PLANNED and name not in COMMANDS:
-        pytest.skip(f"bench {name} is not there yet")
     command: click.Command = import_module(f"bench.cli.{name}").command
     if isinstance(command, click.Group):
         inner, *rest = rest

@@ -1,0 +1,119 @@
+"""Runs the steps of a CI recipe for pull requests on this machine, on a toy project.
+
+The branch `main` and a pull request that slows one function by 10% are made in a new repository;
+every `run` of the recipe is executed as it stands, with bash and the variables of the service.
+`nn-bench` is the wheel of this tree. What the service itself would do (checkout, upload, comment)
+is left out. Needs PyYAML, a network for pip, and no GPU.
+
+    python evidence/ci_recipe.py docs/ci/github-cpu.yml
+    python evidence/ci_recipe.py docs/ci/gitlab-ci.yml --job duet
+
+Exits with 1 unless the recipe fails for the slower function, and the summary names it.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import duet_toy
+
+ROOT = Path(__file__).resolve().parents[1]
+SLOWED = 6
+CONTEXT = {"github.base_ref": "main", "github.ref": "refs/pull/1/merge"}
+
+
+def steps(recipe: Path, job: str) -> list[tuple[str, str, Mapping[str, str]]]:
+    """Return name, script and environment of every step of a job that runs something."""
+    import yaml  # type: ignore[import-untyped]
+
+    content: Any = yaml.safe_load(recipe.read_text())
+    if "jobs" not in content:
+        return [(line, line, {}) for line in content[job]["script"]]
+    found = content["jobs"][job]["steps"]
+    return [
+        (step.get("name", "run"), step["run"], step.get("env", {}))
+        for step in found
+        if "run" in step
+    ]
+
+
+def filled(text: str) -> str:
+    """Put in what the service puts in."""
+    return re.sub(r"\$\{\{\s*([\w.]+)\s*\}\}", lambda found: CONTEXT[found[1]], text)
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git in a folder; return what it says."""
+    command = ["git", "-C", str(folder), "-c", "user.name=toy", "-c", "user.email=toy@localhost"]
+    done = subprocess.run([*command, *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def pull_request(folder: Path) -> Path:
+    """Make the repository and the branch of the pull request; return the clone of the runner."""
+    origin, clone = folder / "origin", folder / "clone"
+    duet_toy.make_project(origin, {})
+    (origin / "tests").mkdir()
+    (origin / "perf").rename(origin / "tests" / "perf")
+    git(folder, "init", "--quiet", "--initial-branch=main", str(origin))
+    git(origin, "add", ".")
+    git(origin, "commit", "--quiet", "-m", "Add the toy")
+    git(folder, "clone", "--quiet", str(origin), str(clone))
+    (clone / "toy.py").write_text(duet_toy.source({SLOWED: 0.1}))
+    git(clone, "commit", "--quiet", "-am", "Slow a function by 10%")
+    # What others merge meanwhile is no part of the pull request.
+    (origin / "toy.py").write_text(duet_toy.source({1: 0.5}))
+    git(origin, "commit", "--quiet", "-am", "Slow another one on main")
+    git(clone, "fetch", "--quiet")
+    return clone
+
+
+def main() -> int:
+    """Run the steps; return whether the recipe did its work."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--job", default="duet")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        wheel = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder)]
+        subprocess.run([*wheel, str(ROOT)], check=True)
+        clone, summary = pull_request(folder), folder / "summary.md"
+        environment = {
+            **os.environ,
+            "PIP_FIND_LINKS": str(folder),
+            "PIP_CONSTRAINT": str(ROOT / "constraints.txt"),
+            "PIP_QUIET": "1",
+            "GITHUB_ACTIONS": "true",
+            "GITHUB_STEP_SUMMARY": str(summary),
+            "CI_MERGE_REQUEST_DIFF_BASE_SHA": git(clone, "merge-base", "origin/main", "HEAD"),
+        }
+        code = 0
+        for title, script, own in steps(arguments.recipe, arguments.job):
+            print(f"## {title}", flush=True)
+            variables = {key: filled(value) for key, value in own.items()}
+            code = subprocess.run(
+                ["bash", "-e", "-c", filled(script)],
+                cwd=clone,
+                env={**environment, **variables},
+                check=False,
+            ).returncode
+            if code:
+                print(f"## exit code {code}")
+                break
+        written = summary if summary.exists() else clone / "duet" / "summary.md"
+        told = written.read_text() if written.exists() else ""
+    print("## the summary", told, sep="\n\n")
+    is_right = code == 1 and f"test_function/{SLOWED}/" in told and "REGRESSED" in told
+    print("the recipe found it" if is_right else "the recipe did not find it")
+    return 0 if is_right else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
