@@ -58,8 +58,12 @@ class Canaries:
 
 
 def has_canaries(block: Block) -> bool:
-    """Tell whether every visit of a block has a canary."""
-    return len(block.canary) == len(block.visits) > 0
+    """Tell whether every visit of a block has samples and a canary."""
+    return (
+        len(block.canary) == len(block.visits) > 0
+        and min(block.visits) > 0
+        and sum(block.visits) == len(block.seconds)
+    )
 
 
 def canaries_of(
@@ -101,7 +105,6 @@ def _points(
         (math.log(block.canary[visit]), math.log(median(block.seconds_of([visit]))))
         for block in blocks
         for visit in visits_of(block)
-        if block.visits[visit]
     ]
 
 
