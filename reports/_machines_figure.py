@@ -12,11 +12,14 @@ from ._drawing import Drawing
 from ._panels import Panel, Point, Series
 
 MOST_MACHINES: Final = 12
+FARTHEST: Final = 1e12
+"""Times as fast: more is no speed of a machine."""
 MOST_PIECES: Final = 48
 """A suite of more pieces is drawn by its mean alone."""
 _READING: Final = (
     "Speed: the time of the baseline's best backend over that of the machine's best, of the same"
-    " work. Means are geometric. Bars: the 95% interval of a repeat of the runs."
+    " work. Means are geometric, over the work that all machines of a suite did. Bars: the 95%"
+    " interval of a repeat of the runs."
 )
 
 
@@ -57,7 +60,7 @@ def of(document: Document) -> Machines | None:
     if speeds is None:
         return None
     against = next((record["against"] for record in speeds.records), "")
-    means = [r for r in speeds.records if r["machine"] != against and r["value"] is not None]
+    means = [r for r in speeds.records if r["machine"] != against and _is_drawable(r)]
     machines = list(dict.fromkeys(record["machine"] for record in means))
     if not machines:
         return None
@@ -68,13 +71,16 @@ def of(document: Document) -> Machines | None:
             f"Of {len(machines)} machines the {half} fastest and the {half} slowest are drawn."
         )
         machines = [*machines[:half], *machines[-half:]]
-    pieces = [r for r in cases.records if r["metric"] == "speed" and r["value"]] if cases else []
+        means = [record for record in means if record["machine"] in machines]
+    pieces = (
+        [r for r in cases.records if r["metric"] == "speed" and _is_drawable(r)] if cases else []
+    )
     panels = []
     for suite in dict.fromkeys(record["suite"] for record in means):
         own = [r for r in pieces if r["suite"] == suite and r["machine"] in machines]
         names = list(dict.fromkeys(record["id"] for record in own))
         if len(names) > MOST_PIECES:
-            remarks.append(f"The {len(names)} pieces of {suite} stand in the table.")
+            remarks.append(f"The {len(names)} pieces of {plain(suite)} stand in the table.")
             names = []
         panels.append(
             _panel(suite, names, [r for r in means if r["suite"] == suite], own, machines, against)
@@ -109,10 +115,16 @@ def _panel(
         unit="times",
         series=series,
         names=[
-            "mean",
+            "mean (VOID)" if void else "mean",
             *(f"{plain(name)} (VOID)" if name in void else plain(name) for name in names),
         ],
     )
+
+
+def _is_drawable(record: Mapping[str, Any]) -> bool:
+    """Tell whether an axis can hold a number with its interval."""
+    ends = [record[name] for name in ("value", "low", "high") if record[name] is not None]
+    return record["value"] is not None and all(1 / FARTHEST < end < FARTHEST for end in ends)
 
 
 def _point(place: int, record: Mapping[str, Any]) -> Point:

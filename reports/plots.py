@@ -202,7 +202,7 @@ REPORT = Report(
 
 COMPARISON = ComparisonReport(
     name="plots",
-    summary="the cost against hours per month as SVG and PNG files",
+    summary="the speed, and the cost against hours per month, as SVG and PNG files",
     render=_comparison_figures.render,
     is_for_programs=True,
 )

@@ -408,6 +408,37 @@ def test_what_the_canary_explains_is_taken_out_if_it_is_the_same_work_on_both_si
     assert [head / base for base, head in other.values()] != pytest.approx([1.05] * 6)
 
 
+def test_what_the_second_stage_sees_changes_nothing_that_the_first_one_said() -> None:
+    first = [block(n, 1.0 + n / 10, canary=[1.25, 1.3, 1.25, 1.3]) for n in range(6)]
+    fresh = [block(FRESH + n, 1.0, canary=[1.0] * 4) for n in range(14)]
+    alone = pairs_of_blocks(first, first)
+    both = pairs_of_blocks([*first, *fresh], [*first, *fresh])
+    assert {number: pair for number, pair in both.items() if number < FRESH} == alone
+
+
+def test_a_canary_that_the_code_itself_slows_takes_nothing_away() -> None:
+    rng = random.Random(0)
+
+    def blocks(factor: float, canary: float) -> list[Block]:
+        moods = [[rng.choice([1.0, 1.02, 1.05]) for _ in range(20)] for _ in range(6)]
+        return [
+            Block(
+                seconds=[factor * mood for mood in own],
+                calls_per_sample=1,
+                warmup_calls=1,
+                first_call_seconds=None,
+                order=0,
+                pair=n,
+                visits=[1] * 20,
+                canary=[canary * mood for mood in own],
+            )
+            for n, own in enumerate(moods)
+        ]
+
+    pairs = pairs_of_blocks(blocks(1.0, 1e-5), blocks(1.3, 1.5e-5), is_same_canary=True)
+    assert [head / base for base, head in pairs.values()] == pytest.approx([1.3] * 6, rel=0.06)
+
+
 def test_noisy_pairs_are_left_out_while_enough_others_remain_of_their_stage() -> None:
     def pairs(noisy: int, fresh: int = 0) -> int:
         numbers = [*range(6), *range(FRESH, FRESH + fresh)]
@@ -415,7 +446,7 @@ def test_noisy_pairs_are_left_out_while_enough_others_remain_of_their_stage() ->
         return len(pairs_of_blocks([block(n, 1.0) for n in numbers], head))
 
     assert [pairs(n) for n in (0, 1, 2, 3, 6)] == [6, 5, 4, 6, 6]
-    assert [pairs(n, fresh=14) for n in (2, 7)] == [4 + 12, 6 + 7]
+    assert [pairs(n, fresh=14) for n in (2, 5, 6)] == [4 + 12, 6 + 9, 6 + 14]
 
 
 def test_a_pair_whose_canary_never_was_quiet_is_noisy() -> None:

@@ -36,8 +36,9 @@ def reading(module: Any, monkeypatch: pytest.MonkeyPatch, values: Sequence[float
         now[0] += 1.0
         return left.pop(0) if len(left) > 1 else left[0]
 
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)
     monkeypatch.setattr(module, "canary", canary)
-    monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(module, "clock", lambda: now[0])
     monkeypatch.setattr(module.time, "sleep", lambda _seconds: None)
     return left
 
@@ -84,6 +85,23 @@ def test_without_pytest_benchmarks_place_for_it_there_is_no_canary(
 ) -> None:
     monkeypatch.delattr(Stats, "update")
     assert observer.watch_rounds() is None
+
+
+def test_rounds_shorter_than_a_look_share_one(
+    observer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading(observer, monkeypatch, [1.0, 1.1])
+    monkeypatch.setattr(observer, "LOOK_SECONDS", 0.5)
+    watch = observer.Watch(None, 0.0)
+    seen = watch.begin()
+    for _ in range(1000):
+        watch.round()
+    assert seen == [1.0] * 1000
+
+
+def test_a_test_may_stop_the_clock(observer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
+    assert observer.canary() > 0
 
 
 def test_the_canary_takes_some_time(observer: Any) -> None:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -65,7 +67,7 @@ def test_the_table_for_pandas_has_one_row_per_case_and_proper_types() -> None:
 
 
 def test_the_table_for_pandas_has_missing_values_and_no_zeros() -> None:
-    frame = table([small_run()]).set_index("id")
+    frame: Any = table([small_run()]).set_index("id")
     skipped = frame.loc["matmul/n=1024/call/float32/cupy"]
     assert skipped[["seconds", "flops", "relative_error", "dim_channels"]].isna().all()
     assert skipped[["blocks", "samples"]].tolist() == [0, 0]
@@ -89,7 +91,8 @@ def test_the_speedup_of_a_gpu_names_the_cpu_that_it_is_over() -> None:
     torch.host_seconds = torch.seconds and msgspec.structs.replace(
         torch.seconds, median=1e-6, low=1e-6, high=1e-6, min=1e-6
     )
-    frame = table([run]).set_index("id")
+    frame: Any = table([run]).set_index("id")
+    without: Any = table([gpu_run(spread=None)])
     gpu = frame.loc["matmul/n=64/call/float32/torch-cuda"]
     assert gpu["speedup_over"] == "matmul/n=64/call/float32/numpy"
     assert gpu["speedup"] == pytest.approx(0.2522, abs=1e-4)
@@ -100,7 +103,7 @@ def test_the_speedup_of_a_gpu_names_the_cpu_that_it_is_over() -> None:
     columns = [name for name in frame.columns if name.startswith("speedup")]
     assert len(columns) == 8
     assert cpus[columns].isna().all(axis=None)
-    single = table([gpu_run(spread=None)]).set_index("id").loc[gpu.name]
+    single = without.set_index("id").loc[gpu.name]
     assert single[["speedup_low", "speedup_high"]].isna().all()
 
 

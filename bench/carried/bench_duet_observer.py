@@ -8,6 +8,7 @@ that reads the machine's counters, and how long the canary takes where nothing d
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import json
@@ -24,6 +25,8 @@ FIXTURES = {"benchmark", "benchmark_weave"}
 LONGEST_REASON = 500
 CANARY_STEPS = 2000
 SLOW = 1.3  # times what the canary usually takes: worth waiting for a better moment
+LOOK_SECONDS = 0.0005  # a canary is so long as good as new: rounds may be shorter
+clock = time.perf_counter  # tests may put another one in its place
 collected: list[str] = []
 tests: dict[str, dict[str, Any]] = {}
 roots: list[str] = []
@@ -49,11 +52,11 @@ def load_counters() -> Any:
 def canary() -> float:
     """Return how many seconds a fixed piece of work takes, after a little of it as a warm-up."""
     for steps in (CANARY_STEPS // 10, CANARY_STEPS):
-        begin = time.perf_counter()
+        begin = clock()
         total = 0
         for number in range(steps):
             total += number
-    return time.perf_counter() - begin
+    return clock() - begin
 
 
 class Watch:
@@ -63,6 +66,7 @@ class Watch:
         self.usual = usual
         self.patience = patience
         self.before = 0.0
+        self.looked = 0.0
         self.readings: list[float] = []
 
     def begin(self) -> list[float]:
@@ -73,6 +77,9 @@ class Watch:
 
     def round(self) -> None:
         """Note the canary of the round that just ended: the mean of before and after."""
+        if clock() - self.looked < LOOK_SECONDS:
+            self.readings.append(self.before)
+            return
         after = canary()
         self.readings.append((self.before + after) / 2)
         self._wait(after)
@@ -81,17 +88,19 @@ class Watch:
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         tried = 0
         while self.usual and reading > SLOW * self.usual and self.patience > 0:
-            begin = time.perf_counter()
-            if cores:
+            begin = clock()
+            with contextlib.suppress(OSError):
                 # Another core may be quiet. Once there, this thread may go anywhere again.
-                os.sched_setaffinity(0, {cores[tried % len(cores)]})
-                os.sched_setaffinity(0, cores)
+                if cores:
+                    os.sched_setaffinity(0, {cores[tried % len(cores)]})
+                    os.sched_setaffinity(0, cores)
             reading = min(canary(), canary())
             tried += 1
             if tried % max(1, len(cores)) == 0:
                 time.sleep(0.002)
-            self.patience -= time.perf_counter() - begin
+            self.patience -= clock() - begin
         self.before = reading
+        self.looked = clock()
 
 
 def watch_rounds() -> Watch | None:
@@ -140,9 +149,9 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """Look at the machine's counters around each test."""
-    before = counters.Counters.read() if counters else None
     if watch is not None:
         tests.setdefault(item.nodeid, {})["canary"] = watch.begin()
+    before = counters.Counters.read() if counters else None
     yield
     if before is not None:
         seen = counters.disturbances(before, counters.Counters.read(), os.cpu_count() or 1)

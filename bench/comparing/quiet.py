@@ -6,8 +6,9 @@ here looks at which side was faster.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain, pairwise
 from statistics import fmean, median
 from typing import Final
 
@@ -19,8 +20,9 @@ BEST: Final = 0.05
 """The quantile of a case's canaries that is called the machine's best."""
 LEAST_SAMPLES: Final = 5
 """A block with fewer quiet samples than these, and than half of its own, is a noisy one."""
-LEAST_VISITS: Final = 20
-"""With fewer quiet visits a side, nothing is known of how the canary and the times go together."""
+STRETCHES: Final = 4
+LEAST_POINTS: Final = 12
+"""With fewer a side, nothing is known of how the canary and the times go together."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,11 @@ class Canaries:
         return self._at_best(block, quietest[: (len(quietest) + 1) // 2], self.slope_of_all)
 
     def _at_best(self, block: Block, visits: Sequence[int], slope: float) -> float:
+        parts = _by_visit(block)
         return median(
             second * math.pow(self.best / block.canary[visit], slope)
             for visit in visits
-            for second in block.seconds_of([visit])
+            for second in parts[visit]
         )
 
 
@@ -72,19 +75,19 @@ def canaries_of(
     """Return what the canaries of both sides tell; None where a block lacks them.
 
     If they are the same work on both sides, by the same interpreter and libraries, they have one
-    best, and what is left of their differences in quiet visits is taken out of the times.
+    best, and what is left of their differences in quiet visits is taken out of the times. But a
+    canary that the code under test slows, such as by threads that go on spinning, is no witness.
     """
     if not base or not head or not all(has_canaries(block) for block in (*base, *head)):
         return None
-    if not is_same_work:
-        return Canaries(_best(base)), Canaries(_best(head))
+    own = Canaries(_best(base)), Canaries(_best(head))
+    bests = own[0].best, own[1].best
+    if not is_same_work or max(bests) > QUIET * min(bests):
+        return own
     both = Canaries(_best([*base, *head]))
-    quiet = [_points(blocks, both.quiet_visits) for blocks in (base, head)]
-    everything = [
-        _points(blocks, lambda block: range(len(block.canary))) for blocks in (base, head)
-    ]
-    both = Canaries(both.best, _slope(quiet), _slope(everything))
-    return both, both
+    of_quiet = _slope([_quiet_points(blocks, both) for blocks in (base, head)])
+    of_all = _slope([_stretches(blocks) for blocks in (base, head)])
+    return (Canaries(both.best, of_quiet, of_all),) * 2
 
 
 def best_canary(canaries: Sequence[float]) -> float:
@@ -97,20 +100,45 @@ def _best(blocks: Sequence[Block]) -> float:
     return best_canary([canary for block in blocks for canary in block.canary])
 
 
-def _points(
-    blocks: Sequence[Block], visits_of: Callable[[Block], Sequence[int]]
-) -> list[tuple[float, float]]:
-    """Return the logarithms of canary and time of visits of a side."""
+def _quiet_points(blocks: Sequence[Block], canaries: Canaries) -> list[tuple[float, float]]:
+    """Return the logarithms of canary and time of each quiet visit of a side."""
     return [
-        (math.log(block.canary[visit]), math.log(median(block.seconds_of([visit]))))
+        _point([block.canary[visit]], parts[visit])
         for block in blocks
-        for visit in visits_of(block)
+        if (parts := _by_visit(block))
+        for visit in canaries.quiet_visits(block)
     ]
+
+
+def _stretches(blocks: Sequence[Block]) -> list[tuple[float, float]]:
+    """Return the same of each quarter of a block.
+
+    Between quiet and slow moments a canary is too early or too late for a single visit, and a
+    slope against what is itself uncertain comes out too flat.
+    """
+    points = []
+    for block in blocks:
+        parts = _by_visit(block)
+        size = -(-len(parts) // STRETCHES)
+        for start in range(0, len(parts), size):
+            seconds = chain.from_iterable(parts[start : start + size])
+            points.append(_point(block.canary[start : start + size], list(seconds)))
+    return points
+
+
+def _point(canary: Sequence[float], seconds: Sequence[float]) -> tuple[float, float]:
+    return math.log(median(canary)), math.log(median(seconds))
+
+
+def _by_visit(block: Block) -> list[list[float]]:
+    """Return the samples of each visit."""
+    ends = [0, *accumulate(block.visits)]
+    return [block.seconds[start:end] for start, end in pairwise(ends)]
 
 
 def _slope(sides: Sequence[Sequence[tuple[float, float]]]) -> float:
     """Return the common slope of the sides, each around its own middle: blind to their distance."""
-    if min(map(len, sides)) < LEAST_VISITS:
+    if min(map(len, sides)) < LEAST_POINTS:
         return 0.0
     squares = products = 0.0
     for points in sides:

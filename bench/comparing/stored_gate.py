@@ -117,7 +117,7 @@ def _advice(one: Evidence, slower: bool, sees: float | None, *, is_strict: bool 
         runs = "1 baseline" if one.baselines == 1 else f"{one.baselines} baselines"
         return (
             f"{told}, or the machine drifted by up to {percent_up(math.expm1(one.allowance))}:"
-            f" {runs} cannot tell{would}; use bench duet, or give ten baselines"
+            f" {runs} cannot tell{would}; use bench duet, or have ten of them"
         )
     return f"{told}{would}; give more baselines, or use bench duet"
 

@@ -148,8 +148,8 @@ class PairedTests(Pairing):
         canary = [float(value) for value in seen.get("canary", [])]
         step = -(-len(data) // MOST_SAMPLES)
         disturbed = seen.get("disturbances", [])
-        if len(canary) != len(data):
-            canary = []  # a pytest-benchmark that has no place for it
+        if len(canary) != len(data) or not all(value > 0 for value in canary):
+            canary = []  # a pytest-benchmark that has no place for it, or a test with its own clock
         return BlockLine(
             suite=case.suite,
             case=case.id,
@@ -257,7 +257,7 @@ def make_case(key: tuple[str, str], test: str, threads: int) -> CaseLine:
 
 
 def seconds_per_test(minutes: float, tests: int, pairs: int, start: float) -> float:
-    """Return for how long each test is timed so that the first stage takes its share of the minutes.
+    """Return for how long each test is timed, for the first stage to take its share of the minutes.
 
     `start` is how long pytest takes to start, in seconds.
     """

@@ -97,7 +97,8 @@ class Reach:
 
 def ran_out(error: CaseError) -> bool:
     """Tell whether memory ran out, as the library said or as the kernel did by a kill."""
-    return error.status == "out_of_memory" or "SIGKILL" in error.reason
+    was_killed = error.status == "crashed" and "SIGKILL" in error.reason
+    return error.status == "out_of_memory" or was_killed
 
 
 def _left_out(
