@@ -153,7 +153,8 @@ def told(verdicts: Sequence[str]) -> str:
 def main() -> int:
     """Run the jobs that are not there yet and print the table."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--jobs", type=int, default=20, help="of each kind")
+    parser.add_argument("--jobs", type=int, default=20, help="of each kind, from --first on")
+    parser.add_argument("--first", type=int, default=0, help="the number of the first job")
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument(
         "--both", type=int, default=20, help="so many jobs that pytest-benchmark judges, too"
@@ -164,7 +165,8 @@ def main() -> int:
     jobs = json.loads(arguments.store.read_text()) if arguments.store.exists() else []
     done = {(job["kind"], job["number"]) for job in jobs}
     # A little of each kind at a time: an interrupted run has a table, too.
-    wanted = [(k, n) for n in range(arguments.jobs) for k in arguments.kinds.split(",")]
+    numbers = range(arguments.first, arguments.first + arguments.jobs)
+    wanted = [(kind, number) for number in numbers for kind in arguments.kinds.split(",")]
     left = [one for one in wanted if one not in done]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
