@@ -3,9 +3,11 @@
 Sixteen benchmarks of a toy project in two environments; in each job nothing differs (A/A), or one
 function is 10% slower, 5% slower, or 10% faster. Each job is judged by `bench duet --pytest` and,
 on the same test file, by pytest-benchmark's own `--benchmark-compare-fail` against a run that was
-saved just before. Finished jobs are kept in a JSON file, from which an interrupted run goes on.
+saved just before. Finished jobs are kept in a JSON file, from which an interrupted run goes on;
+those of the table in docs/gate.md stand beside this script.
 
-    python evidence/duet_power.py --jobs 20 --store duet_power.json
+    python evidence/duet_power.py --jobs 20 --store mine.json
+    python evidence/duet_power.py --jobs 0      # the table of what is there
 
 Exits with 1 if the duet misses its targets, of the jobs that were run: of 20 A/A jobs 18 exit 0
 and at most one has a REGRESSED; +10% is found in 19 of 20; +5% is found or INCONCLUSIVE in 15 of
@@ -102,7 +104,10 @@ def job(folder: Path, kind: str, number: int, minutes: float, *, is_both: bool) 
     judged = {"duet": duet(folder, minutes, number)}
     if is_both:
         judged["pytest-benchmark"] = compare_fail(folder)
-    return {"kind": kind, "number": number, "case": case, "minutes": minutes, **judged}
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    revision = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    where = {"case": case, "minutes": minutes, "revision": revision}
+    return {"kind": kind, "number": number, **where, **judged}
 
 
 def table(jobs: Sequence[dict[str, Any]]) -> tuple[list[list[str]], bool]:
@@ -160,7 +165,7 @@ def main() -> int:
         "--both", type=int, default=20, help="so many jobs that pytest-benchmark judges, too"
     )
     parser.add_argument("--kinds", default=",".join(KINDS))
-    parser.add_argument("--store", type=Path, default=Path("duet_power.json"))
+    parser.add_argument("--store", type=Path, default=Path(__file__).with_suffix(".json"))
     arguments = parser.parse_args()
     jobs = json.loads(arguments.store.read_text()) if arguments.store.exists() else []
     done = {(job["kind"], job["number"]) for job in jobs}
