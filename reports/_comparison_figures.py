@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from html import escape
 from typing import TYPE_CHECKING
 
 from bench.errors import RequestError
@@ -44,36 +43,18 @@ class Figure:
         """Return it as SVG, with what a screen reader says, and as PNG."""
         png = io.BytesIO()
         with _style(self.name):
-            self._picture().savefig(png, format="png", dpi=150, metadata={"Software": None})
-        described = self._described(self.svg().decode())
-        return {f"{self.name}.svg": described.encode(), f"{self.name}.png": png.getvalue()}
+            picture = self._picture()
+            svg = _drawing.svg(picture)
+            picture.savefig(png, format="png", dpi=150, metadata={"Software": None})
+        described = _drawing.described(svg, self.name, plain(self.title), plain(self.words))
+        return {f"{self.name}.svg": described, f"{self.name}.png": png.getvalue()}
 
     def _picture(self) -> "Picture":
         drawing = self.drawing()
-        figure = drawing.figure
-        figure.legend(
-            handles=drawing.legend,
-            title="\n".join(fold(plain(self.title), 90)),
-            title_fontproperties={"size": 12, "weight": "bold"},
-            alignment="left",
-            loc="outside upper left",
-            ncols=2,
-            frameon=False,
-        )
-        caption = "\n".join(fold(" ".join(drawing.caption), _drawing.LETTERS))
-        figure.supxlabel(caption, x=0.01, ha="left", fontsize=8, color="#444444")
-        return figure
-
-    def _described(self, svg: str) -> str:
-        name = self.name
-        head = (
-            f'<title id="bench-{name}-title">{escape(plain(self.title))}</title>'
-            f'<desc id="bench-{name}-desc">{escape(plain(self.words))}</desc>'
-        )
-        role = f'role="img" aria-labelledby="bench-{name}-title bench-{name}-desc"'
-        start = svg.index("<svg ")
-        end = svg.index(">", start)
-        return f"<svg {role} {svg[start + 5 : end]}>{head}{svg[end + 1 :]}"
+        title = "\n".join(fold(plain(self.title), 90))
+        _drawing.entitle(drawing.figure, title, drawing.legend, 2)
+        _drawing.write_below(drawing.figure, fold(" ".join(drawing.caption), _drawing.LETTERS))
+        return drawing.figure
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from ._panels import Panel, Point
@@ -80,6 +81,37 @@ def svg(figure: "Figure") -> bytes:
     for number, name in enumerate(clips):
         drawn = re.sub(rb"\b%s\b" % name, b"clip%d" % number, drawn)
     return drawn
+
+
+def described(svg: bytes, name: str, title: str, words: str) -> bytes:
+    """Give an SVG what a screen reader says, and drop what only a file of its own may have."""
+    text = svg.decode()
+    head = (
+        f'<title id="bench-{name}-title">{escape(title)}</title>'
+        f'<desc id="bench-{name}-desc">{escape(words)}</desc>'
+    )
+    role = f'role="img" aria-labelledby="bench-{name}-title bench-{name}-desc"'
+    start = text.index("<svg ")
+    end = text.index(">", start)
+    return f"<svg {role} {text[start + 5 : end]}>{head}{text[end + 1 :]}".encode()
+
+
+def entitle(figure: "Figure", title: str, handles: Sequence[Any], columns: int) -> None:
+    """Write the title above the legend: the layout would put a title of its own over it."""
+    figure.legend(
+        handles=handles,
+        title=title,
+        title_fontproperties={"size": 12, "weight": "bold"},
+        alignment="left",
+        loc="outside upper left",
+        ncols=columns,
+        frameon=False,
+    )
+
+
+def write_below(figure: "Figure", caption: Sequence[str]) -> None:
+    """Write the lines of a caption below a figure."""
+    figure.supxlabel("\n".join(caption), x=0.01, ha="left", fontsize=8, color="#444444")
 
 
 def look(index: int) -> Look:

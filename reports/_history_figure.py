@@ -4,7 +4,6 @@ import io
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
@@ -95,7 +94,8 @@ def render(history: History, request: Request) -> Mapping[str, bytes]:
                 svg = _drawing.svg(figure)
                 figure.savefig(png, format="png", dpi=150, metadata={"Software": None})
             title = f"{suite} on {machine.name}"
-            files[f"{name}.svg"] = _described(svg.decode(), name, title, panels)
+            words = " ".join(panel.in_words() for panel in panels)
+            files[f"{name}.svg"] = _drawing.described(svg, name, plain(title), words)
             files[f"{name}.png"] = png.getvalue()
     if not files:
         raise RequestError("no case has a number to draw; choose others with --only")
@@ -174,17 +174,10 @@ def draw(machine: MachineHistory, suite: str, panels: Sequence[_Panel]) -> "Figu
     _name_runs(grid[-1], machine)
     points = [point for panel in panels for point in panel.points]
     caption = [*_drawing.how_sure(points), _READING, *_changes(machine, changed)]
-    figure.legend(
-        handles=[_drawing.sample(looks[place], place) for place in places],
-        title="\n".join(fold(plain(f"{suite} on {machine.name}"), 90)),
-        title_fontproperties={"size": 12, "weight": "bold"},
-        alignment="left",
-        loc="outside upper left",
-        ncols=4,
-        frameon=False,
-    )
-    text = "\n".join(fold(" ".join(caption), _drawing.LETTERS))
-    figure.supxlabel(text, x=0.01, ha="left", fontsize=8, color="#444444")
+    title = "\n".join(fold(plain(f"{suite} on {machine.name}"), 90))
+    handles = [_drawing.sample(looks[place], place) for place in places]
+    _drawing.entitle(figure, title, handles, 4)
+    _drawing.write_below(figure, fold(" ".join(caption), _drawing.LETTERS))
     return figure
 
 
@@ -215,16 +208,3 @@ def _changes(machine: MachineHistory, changed: Sequence[int]) -> list[str]:
         for i in changed[-_MOST_CHANGES:]
     ]
     return [plain(f"Dotted lines, the newest last: {'; '.join(told)}.")]
-
-
-def _described(svg: str, name: str, title: str, panels: Sequence[_Panel]) -> bytes:
-    """Give the SVG what a screen reader says."""
-    words = " ".join(panel.in_words() for panel in panels)
-    head = (
-        f'<title id="bench-{name}-title">{escape(plain(title))}</title>'
-        f'<desc id="bench-{name}-desc">{escape(words)}</desc>'
-    )
-    role = f'role="img" aria-labelledby="bench-{name}-title bench-{name}-desc"'
-    start = svg.index("<svg ")
-    end = svg.index(">", start)
-    return f"<svg {role} {svg[start + 5 : end]}>{head}{svg[end + 1 :]}".encode()

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
-from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.errors import RequestError
@@ -148,8 +147,10 @@ def _files(name: str, panels: Sequence[Any], runs: Sequence[Run], remarks: str) 
         figure = draw(name, panels, runs, remarks)
         svg = _drawing.svg(figure)
         figure.savefig(png, format="png", dpi=150, metadata={"Software": None})
-    described = _described(svg.decode(), name, _title(runs), panels)
-    return {f"{name}.svg": described.encode(), f"{name}.png": png.getvalue()}
+    title = f"{FIGURES[name].shows}: {_title(runs)}"
+    words = " ".join(f"{panel.title}: {panel.in_words()}" for panel in panels)
+    described = _drawing.described(svg, name, title, words)
+    return {f"{name}.svg": described, f"{name}.png": png.getvalue()}
 
 
 def draw(name: str, panels: Sequence[Any], runs: Sequence[Run], remarks: str = "") -> "Picture":
@@ -162,35 +163,14 @@ def draw(name: str, panels: Sequence[Any], runs: Sequence[Run], remarks: str = "
         caption = fold(" ".join(filter(None, [*drawing.caption, remarks])), _drawing.LETTERS)
         height = 0.2 * lines + 0.13 * len(caption)
         figure.set_figheight(figure.get_figheight() + height)
-        # The title stands in the legend: the layout would put a title of its own over it.
-        figure.legend(
-            handles=drawing.legend,
-            title=_title(runs),
-            title_fontproperties={"size": 12, "weight": "bold"},
-            alignment="left",
-            loc="outside upper left",
-            ncols=math.ceil(len(labels) / lines),
-            frameon=False,
-        )
-        figure.supxlabel("\n".join(caption), x=0.01, ha="left", fontsize=8, color="#444444")
+        columns = math.ceil(len(labels) / lines)
+        _drawing.entitle(figure, _title(runs), drawing.legend, columns)
+        _drawing.write_below(figure, caption)
         return figure
 
 
 def _title(runs: Sequence[Run]) -> str:
     return "\n".join(fold(", ".join(dict.fromkeys(plain(r.header.label) for r in runs)), 90))
-
-
-def _described(svg: str, name: str, title: str, panels: Sequence[Any]) -> str:
-    """Give the SVG what a screen reader says, and drop what only a file of its own may have."""
-    words = [f"{panel.title}: {panel.in_words()}" for panel in panels]
-    head = (
-        f'<title id="bench-{name}-title">{escape(f"{FIGURES[name].shows}: {title}")}</title>'
-        f'<desc id="bench-{name}-desc">{escape(" ".join(words))}</desc>'
-    )
-    role = f'role="img" aria-labelledby="bench-{name}-title bench-{name}-desc"'
-    start = svg.index("<svg ")
-    end = svg.index(">", start)
-    return f"<svg {role} {svg[start + 5 : end]}>{head}{svg[end + 1 :]}"
 
 
 REPORT = Report(
