@@ -37,6 +37,12 @@ def test_without_prices_the_speed_alone_is_drawn_and_its_tables_are_named() -> N
     assert targets == ["#table-1", "#table-3"]
 
 
+def test_of_many_machines_the_fastest_and_the_slowest_are_drawn() -> None:
+    boxes = [box(f"m{i}", 1.0 + i) for i in range(16)]
+    page = compared_page(*boxes, prices=None)
+    assert "Of 15 machines the 6 fastest and the 6 slowest are drawn." in page
+
+
 def test_a_page_is_written_where_it_is_asked_for(tmp_path: Path) -> None:
     files = write(tmp_path, box("a"), box("b", 2.0))
     done = bench("compare", *files, "--as", "page", "--output", tmp_path / "machines.html")

@@ -3,7 +3,7 @@
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -381,30 +381,31 @@ def test_only_quiet_visits_count_each_side_by_its_own_canary() -> None:
     assert set(pairs_of_blocks(base, head).values()) == {(1.5, 3.0)}
 
 
+def blocks_of_moods(seconds: float, canary: float, moods: Sequence[float]) -> list[Block]:
+    """Return a side whose visits and canaries follow the machine's mood alike."""
+    rng = random.Random(seconds)
+    drawn = [[rng.choice(moods) for _ in range(20)] for _ in range(6)]
+    return [
+        Block(
+            seconds=[seconds * mood for mood in own],
+            calls_per_sample=1,
+            warmup_calls=1,
+            first_call_seconds=None,
+            order=0,
+            pair=n,
+            visits=[1] * 20,
+            canary=[canary * mood for mood in own],
+        )
+        for n, own in enumerate(drawn)
+    ]
+
+
 def test_what_the_canary_explains_is_taken_out_if_it_is_the_same_work_on_both_sides() -> None:
-    rng = random.Random(0)
-
-    def blocks(factor: float) -> list[Block]:
-        found = []
-        for n in range(6):
-            slower = [rng.choice([1.0, 1.02, 1.06, 1.1, 1.8]) for _ in range(20)]
-            found.append(
-                Block(
-                    seconds=[factor * s for s in slower],
-                    calls_per_sample=1,
-                    warmup_calls=1,
-                    first_call_seconds=None,
-                    order=0,
-                    pair=n,
-                    visits=[1] * 20,
-                    canary=[1e-5 * s for s in slower],
-                )
-            )
-        return found
-
-    same = pairs_of_blocks(blocks(1.0), blocks(1.05), is_same_canary=True)
+    moods = [1.0, 1.02, 1.06, 1.1, 1.8]
+    sides = [blocks_of_moods(seconds, 1e-5, moods) for seconds in (1.0, 1.05)]
+    same = pairs_of_blocks(*sides, is_same_canary=True)
     assert [head / base for base, head in same.values()] == pytest.approx([1.05] * 6)
-    other = pairs_of_blocks(blocks(1.0), blocks(1.05))
+    other = pairs_of_blocks(*sides)
     assert [head / base for base, head in other.values()] != pytest.approx([1.05] * 6)
 
 
@@ -417,25 +418,9 @@ def test_what_the_second_stage_sees_changes_nothing_that_the_first_one_said() ->
 
 
 def test_a_canary_that_the_code_itself_slows_takes_nothing_away() -> None:
-    rng = random.Random(0)
-
-    def blocks(factor: float, canary: float) -> list[Block]:
-        moods = [[rng.choice([1.0, 1.02, 1.05]) for _ in range(20)] for _ in range(6)]
-        return [
-            Block(
-                seconds=[factor * mood for mood in own],
-                calls_per_sample=1,
-                warmup_calls=1,
-                first_call_seconds=None,
-                order=0,
-                pair=n,
-                visits=[1] * 20,
-                canary=[canary * mood for mood in own],
-            )
-            for n, own in enumerate(moods)
-        ]
-
-    pairs = pairs_of_blocks(blocks(1.0, 1e-5), blocks(1.3, 1.5e-5), is_same_canary=True)
+    moods = [1.0, 1.02, 1.05]
+    sides = [blocks_of_moods(*side, moods) for side in ((1.0, 1e-5), (1.3, 1.5e-5))]
+    pairs = pairs_of_blocks(*sides, is_same_canary=True)
     assert [head / base for base, head in pairs.values()] == pytest.approx([1.3] * 6, rel=0.06)
 
 

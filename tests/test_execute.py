@@ -487,17 +487,20 @@ SWEEP: Mapping[str, Any] = {
 }
 
 
+@pytest.mark.parametrize(
+    "error", [CaseError("out_of_memory", "MemoryError"), CaseError("crashed", "SIGKILL")]
+)
 def test_memory_that_ends_where_inputs_are_drawn_is_no_limit_of_the_device(
-    monkeypatch: pytest.MonkeyPatch,
+    error: CaseError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def draw(self: ScriptedWorker, message: dict[str, Any]) -> dict[str, Any]:
-        raise CaseError("out_of_memory", "MemoryError")
+        raise error
 
     monkeypatch.setattr(ScriptedWorker, "do_draw", draw)
     events = list(execution(request(**SWEEP)).lines())
     assert not [event for event in events if isinstance(event, LimitLine)]
     reasons = [event.reason for event in events if isinstance(event, OutcomeLine)]
-    assert reasons == ["MemoryError"] * 3, "each says so itself"
+    assert reasons == [error.reason] * 3, "each says so itself"
 
 
 @pytest.mark.parametrize("is_repeatable", [True, False])
