@@ -42,7 +42,7 @@ USUAL_MINUTES: Final = 3.0
 USUAL_CASES: Final = 16
 """What the usual minutes are enough for; more cases get more by default."""
 CONTROLS: Final = 2
-FIRST_SHARE: Final = 0.65
+FIRST_SHARE: Final = 0.55
 """Of the minutes, after which the first stage ends: suspects without fresh pairs stay open."""
 
 

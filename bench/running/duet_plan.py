@@ -29,7 +29,7 @@ from bench.running.sides import SIDES, Pairing, Side
 from bench.suites import Suite
 from bench.workload import Workload
 
-FIRST_SHARE: Final = 0.55
+FIRST_SHARE: Final = 0.5
 """Of the minutes that the samples and all around them may take in the first stage."""
 OVERHEAD_SECONDS: Final = 0.25
 """What a case takes on one side besides its samples: verification, warm-up, canaries."""
