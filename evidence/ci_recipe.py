@@ -1,14 +1,17 @@
-"""Runs the steps of a CI recipe for pull requests on this machine, on a toy project.
+"""Runs the steps of a CI recipe on this machine, on a toy project.
 
-The branch `main` and a pull request that slows one function by 10% are made in a new repository;
-every `run` of the recipe is executed as it stands, with bash and the variables of the service.
-`nn-bench` is the wheel of this tree. What the service itself would do (checkout, upload, comment)
-is left out. Needs PyYAML, a network for pip, and no GPU.
+The branch `main` with a release and a pull request that slows one function by 10% are made in a new
+repository; every `run` of the recipe is executed as it stands, with bash and the variables of the
+service. A job of the history is executed on several nights, after a commit that slows the function
+by half. `nn-bench` is the wheel of this tree. What the service itself would do (checkout, upload,
+comment) is left out. Needs PyYAML, a network for pip, and no GPU.
 
     python evidence/ci_recipe.py docs/ci/github-cpu.yml
     python evidence/ci_recipe.py docs/ci/gitlab-ci.yml --job duet
+    python evidence/ci_recipe.py docs/ci/github-nightly.yml --job history --nights 5
+    python evidence/ci_recipe.py docs/ci/gitlab-ci.yml --job history --nights 5
 
-Exits with 1 unless the recipe fails for the slower function, and the summary names it.
+Exits with 1 unless the recipe fails for the slower function, in the last night, and names it.
 """
 
 import argparse
@@ -17,7 +20,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,25 @@ import duet_toy
 
 ROOT = Path(__file__).resolve().parents[1]
 SLOWED = 6
+KERNEL = f'''"""A function of the toy."""
+
+from bench.workload import Phase, Size, Workload
+
+
+def prepare(library, dims, x):
+    import toy
+
+    return lambda: x + toy.function_{SLOWED}()
+
+
+WORKLOAD = Workload(
+    name="mine_function_{SLOWED}",
+    suites=("matmul",),
+    sizes=[Size(dims={{"n": 1}}, preset="quick")],
+    inputs=lambda rng, dims: (rng.standard_normal(dims["n"], dtype="float32"),),
+    phases={{"call": Phase(array=prepare)}},
+)
+'''
 CONTEXT = {"github.base_ref": "main", "github.ref": "refs/pull/1/merge"}
 
 
@@ -33,8 +55,8 @@ def steps(recipe: Path, job: str) -> list[tuple[str, str, Mapping[str, str]]]:
     import yaml  # type: ignore[import-untyped]
 
     content: Any = yaml.safe_load(recipe.read_text())
-    if "jobs" not in content:
-        return [(line, line, {}) for line in content[job]["script"]]
+    if "jobs" not in content:  # GitLab runs all lines in one shell
+        return [(job, "\n".join(content[job]["script"]), {})]
     found = content["jobs"][job]["steps"]
     return [
         (step.get("name", "run"), step["run"], step.get("env", {}))
@@ -55,19 +77,22 @@ def git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def pull_request(folder: Path) -> Path:
-    """Make the repository and the branch of the pull request; return the clone of the runner."""
+def checkout(folder: Path, slower: float) -> Path:
+    """Make the repository and a commit that slows a function; return the clone of the runner."""
     origin, clone = folder / "origin", folder / "clone"
     duet_toy.make_project(origin, {})
     (origin / "tests").mkdir()
     (origin / "perf").rename(origin / "tests" / "perf")
+    (origin / "tests" / "kernels").mkdir()
+    (origin / "tests" / "kernels" / "mine.py").write_text(KERNEL)
     git(folder, "init", "--quiet", "--initial-branch=main", str(origin))
     git(origin, "add", ".")
     git(origin, "commit", "--quiet", "-m", "Add the toy")
+    git(origin, "tag", "v1.0")
     git(folder, "clone", "--quiet", str(origin), str(clone))
-    (clone / "toy.py").write_text(duet_toy.source({SLOWED: 0.1}))
-    git(clone, "commit", "--quiet", "-am", "Slow a function by 10%")
-    # What others merge meanwhile is no part of the pull request.
+    (clone / "toy.py").write_text(duet_toy.source({SLOWED: slower}))
+    git(clone, "commit", "--quiet", "-am", "Slow a function")
+    # What others merge meanwhile is no part of it.
     (origin / "toy.py").write_text(duet_toy.source({1: 0.5}))
     git(origin, "commit", "--quiet", "-am", "Slow another one on main")
     git(clone, "fetch", "--quiet")
@@ -79,12 +104,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--job", default="duet")
+    parser.add_argument("--nights", type=int, default=0, help="of a job of the history")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         wheel = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder)]
         subprocess.run([*wheel, str(ROOT)], check=True)
-        clone, summary = pull_request(folder), folder / "summary.md"
+        clone, summary = checkout(folder, 0.5 if arguments.nights else 0.1), folder / "summary.md"
         environment = {
             **os.environ,
             "PIP_FIND_LINKS": str(folder),
@@ -93,26 +119,38 @@ def main() -> int:
             "GITHUB_ACTIONS": "true",
             "GITHUB_STEP_SUMMARY": str(summary),
             "CI_MERGE_REQUEST_DIFF_BASE_SHA": git(clone, "merge-base", "origin/main", "HEAD"),
+            "STORE": str(folder / "history"),
         }
-        code = 0
-        for title, script, own in steps(arguments.recipe, arguments.job):
-            print(f"## {title}", flush=True)
-            variables = {key: filled(value) for key, value in own.items()}
-            code = subprocess.run(
-                ["bash", "-e", "-c", filled(script)],
-                cwd=clone,
-                env={**environment, **variables},
-                check=False,
-            ).returncode
-            if code:
-                print(f"## exit code {code}")
-                break
+        for night in range(max(1, arguments.nights)):
+            print(f"# job {night + 1}", flush=True)
+            summary.unlink(missing_ok=True)
+            code = execute(steps(arguments.recipe, arguments.job), clone, environment)
         written = summary if summary.exists() else clone / "duet" / "summary.md"
         told = written.read_text() if written.exists() else ""
     print("## the summary", told, sep="\n\n")
-    is_right = code == 1 and f"test_function/{SLOWED}/" in told and "REGRESSED" in told
+    is_named = re.search(rf"REGRESSED.*function(_|/){SLOWED}/", told) is not None
+    is_right = code == 1 and is_named
     print("the recipe found it" if is_right else "the recipe did not find it")
     return 0 if is_right else 1
+
+
+def execute(
+    found: Sequence[tuple[str, str, Mapping[str, str]]], clone: Path, environment: Mapping[str, str]
+) -> int:
+    """Run steps until one fails; return its exit code."""
+    for title, script, own in found:
+        print(f"## {title}", flush=True)
+        variables = {key: filled(value) for key, value in own.items()}
+        code = subprocess.run(
+            ["bash", "-e", "-c", filled(script)],
+            cwd=clone,
+            env={**environment, **variables},
+            check=False,
+        ).returncode
+        if code:
+            print(f"## exit code {code}")
+            return code
+    return 0
 
 
 if __name__ == "__main__":

@@ -142,10 +142,18 @@ def test_the_comment_follows_the_workflow_whose_artifact_it_reads() -> None:
 
 
 def test_a_gpu_is_measured_by_one_job_at_a_time_and_never_for_a_fork() -> None:
-    for name in ("github-gpu", "github-nightly"):
-        for job in load(ROOT / f"docs/ci/{name}.yml")["jobs"].values():
-            assert job["concurrency"] == {"group": "gpu-runner", "cancel-in-progress": False}
-            assert any("flock" in script for script in scripts(job))
+    groups = []
+    for name in ("github-gpu", "github-nightly", "gitlab-ci"):
+        content = load(ROOT / f"docs/ci/{name}.yml")
+        for job in (content["history"],) if name == "gitlab-ci" else content["jobs"].values():
+            measuring = [s for s in scripts(job) if re.search(r"bin/bench\s+(run|duet)", s)]
+            assert measuring
+            for script in measuring:
+                locks = len(re.findall(r"flock --timeout 1800 .*/tmp/gpu.lock", script))
+                assert locks == len(re.findall(r"bin/bench\s+(?:run|duet)", script))
+        groups.append(str(content.get("concurrency", {}).get("group")))
+    # A group lets one job wait and cancels the others: two recipes must not share one.
+    assert len(set(groups)) == len(groups)
     (job,) = load(ROOT / "docs/ci/github-gpu.yml")["jobs"].values()
     assert "head.repo.full_name == github.repository" in job["if"]
 

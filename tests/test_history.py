@@ -391,6 +391,20 @@ def test_a_release_is_named_by_label_or_revision(name: str | None) -> None:
     assert "against 5 runs of v1.0" in told(history, name)
 
 
+def test_a_release_may_be_measured_beside_what_came_after_it_night_after_night() -> None:
+    def slower(_n: int, night: int) -> float:
+        return 0.3 if night >= 5 else 0.0
+
+    runs = nights(10, slower=slower)
+    for night, both in enumerate(zip(runs[:5], runs[5:], strict=True)):
+        for minute, found in enumerate(both):
+            found.header.started = f"2026-01-{1 + night:02d}T02:{minute:02d}:00Z"
+    history = read_history(runs)
+    assert set(verdicts(history, "v1.0").values()) == {"REGRESSED"}
+    assert "5 runs up to" in told(history, "v1.0")
+    assert "against 5 runs of v1.0" in told(history, "v1.0")
+
+
 def test_a_tag_of_the_repository_is_its_revision() -> None:
     history = read_history(nights(10))
     assert verdicts(history, "some-tag", revision="feed" * 10)

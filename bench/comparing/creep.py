@@ -103,11 +103,16 @@ def find_creep(
 
 
 def _recent(entries: Sequence[Entry], release: Sequence[Entry], newest: int) -> list[Entry]:
-    """Return the last runs among those after the last one of the release."""
+    """Return the last runs of other code, among those after the first one of the release.
+
+    A release may be measured again night after night, next to what came after it.
+    """
     if not release:
         return []
-    last = entries.index(release[-1])
-    return list(entries[last + 1 :])[-newest:]
+    own = {entry.run.header.id for entry in release}
+    ids = [entry.run.header.id for entry in entries]
+    after = entries[ids.index(release[0].run.header.id) + 1 :]
+    return [entry for entry in after if entry.run.header.id not in own][-newest:]
 
 
 def _pair(release: Sequence[Entry], recent: Sequence[Entry], settings: GateSettings) -> Paired:
@@ -252,7 +257,7 @@ def _runs(entries: Sequence[Entry]) -> str:
 
 def _moved_together(judgement: Judgement) -> str | None:
     """Say so if nearly all cases moved the same way, which code hardly ever does."""
-    moved = [case.change for case in judgement.cases]
+    moved = [case.change for case in judgement.cases if case.change is not None]
     if len(moved) < _FEWEST_TOGETHER:
         return None
     middle = statistics.median(moved)
