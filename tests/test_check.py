@@ -4,8 +4,9 @@ import math
 import random
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -288,6 +289,14 @@ def test_a_control_that_alarms_voids_the_replayed_duet(tmp_path: Path) -> None:
     assert "the job is void: the A/A control found a change where there is none" in done.stdout
 
 
+def test_the_sides_of_a_duet_cannot_be_swapped(tmp_path: Path) -> None:
+    base, head = duet({256: 0.08})
+    base.header.id, head.header.id = "one-base", "one-head"
+    done = check(tmp_path, base, head)
+    assert done.returncode == 2
+    assert " is the base of that duet: give " in done.stderr
+
+
 def test_sides_of_two_duets_are_no_pairs(tmp_path: Path) -> None:
     base, head = duet({256: 0.08})
     base.header.settings["duet"] = "another"
@@ -384,12 +393,13 @@ def judged(*verdicts: Verdict, name: str = "case", **fields: Any) -> Judgement:
 
 
 def test_annotations_stay_within_their_limits() -> None:
-    missing: dict[Key, str] = {("suite", f"gone {i}"): "skipped: no driver" for i in range(3)}
+    missing: dict[Key, str] = {("suite", f"gone {i}"): "skipped: no driver" for i in range(30)}
     lines = annotations(judged(*REGRESSED * 12, *OPEN * 5, missing=missing))
     assert len(lines) == 10
-    assert lines[0] == "::error title=missing::gone 0: skipped: no driver"
-    assert lines[3].startswith("::error title=REGRESSED::case 0: +100%25 [")
-    assert lines[-1] == "::error title=bench::and 11 more"
+    # One for all cases of a reason: they must not crowd out what regressed.
+    assert lines[0].startswith("::error title=missing::skipped: no driver: gone 0, gone 1, gone 2")
+    assert lines[1].startswith("::error title=REGRESSED::case 0: +100%25 [")
+    assert lines[-1] == "::error title=bench::and 9 more"
     warn = GateSettings(inconclusive="warn")
     lines = annotations(judged(*REGRESSED, *OPEN * 11, settings=warn))
     assert [line.split(" ")[0] for line in lines] == ["::error"] + ["::warning"] * 10
@@ -415,6 +425,20 @@ def test_junit_says_what_fails_what_is_open_and_what_was_left_out() -> None:
     assert suite is not None
     counts = {name: suite.get(name) for name in ("tests", "failures", "errors", "skipped")}
     assert counts == {"tests": "6", "failures": "2", "errors": "1", "skipped": "1"}
+
+
+@pytest.mark.parametrize(("inconclusive", "kind"), [("fail", "error"), ("warn", "skipped")])
+def test_a_void_job_is_in_junit_what_it_is_for_the_exit_code(
+    inconclusive: Literal["fail", "warn"], kind: str
+) -> None:
+    settings = GateSettings(inconclusive=inconclusive)
+    control = judged("REGRESSED").cases
+    found = replace(judged("INCONCLUSIVE", settings=settings, void="why"), sentinels=control)
+    root = ET.fromstring(junit(found, "bench duet"))
+    told = root.find(f"testsuite/testcase[@name='A/A control']/{kind}")
+    assert told is not None
+    assert told.get("message") == "why"
+    assert found.exit_code == (3 if kind == "error" else 0)
 
 
 def test_hostile_names_stay_text_everywhere() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy.stats import wilcoxon
 
 from bench.comparing.gate import Pair, Pairs, flagged, judge
+from bench.comparing.gate_document import describe
 from bench.comparing.signed_rank import bounds, p_above, walsh_averages
 from bench.comparing.verdicts import CaseVerdict, GateSettings, Judgement, Key
 from tests.commands import ROOT
@@ -70,6 +71,8 @@ def test_exchanged_sides_get_the_mirrored_verdict(
     one = verdict(first, fresh)
     other = verdict(exchanged(first), None if fresh is None else exchanged(fresh))
     assert other.verdict == MIRROR[one.verdict]
+    assert one.change is not None
+    assert other.change is not None
     assert math.log1p(other.change) == pytest.approx(-math.log1p(one.change), rel=1e-6, abs=1e-9)
     assert other.sees == one.sees or other.sees == pytest.approx(one.sees)
 
@@ -117,6 +120,7 @@ def test_a_slower_case_is_regressed_and_a_faster_one_improved() -> None:
     assert slower.verdict == "REGRESSED"
     assert slower.change == pytest.approx(0.10, abs=0.01)
     assert slower.low is not None
+    assert slower.change is not None
     assert slower.high is not None
     assert 0.08 < slower.low < slower.change < slower.high < 0.12
     faster = judge({CASE: pairs(6, -0.10)}, DEFAULT, {CASE: pairs(14, -0.10)})
@@ -160,6 +164,16 @@ def test_so_few_pairs_prove_nothing(count: int) -> None:
         assert found.cases[0].sees is None
         assert found.exit_code == 3
         assert "more --minutes" in found.cases[0].reason
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_so_few_fresh_pairs_settle_nothing(count: int) -> None:
+    for change in (0.0, 0.3):
+        found = judge({CASE: pairs(6, 0.3)}, DEFAULT, {CASE: pairs(count, change)})
+        assert found.cases[0].verdict == "INCONCLUSIVE"
+        assert f"{count} pair" in found.cases[0].reason
+        assert "of 4 needed; give it more --minutes" in found.cases[0].reason
+        assert found.exit_code == 3
 
 
 @pytest.mark.parametrize("outlier", [10.0, 0.1])
@@ -223,7 +237,16 @@ def test_the_sentence_says_how_many_and_what_would_have_been_seen() -> None:
     assert absent.sentence.startswith("1 of 2 cases measured on both sides")
     assert absent.exit_code == 1
     assert judge({}, DEFAULT, {}).exit_code == 4
-    assert judge({CASE: []}, DEFAULT, {}).missing == {CASE: "no pair was measured"}
+
+
+def test_a_case_that_was_not_reached_stays_open_and_is_not_counted_as_measured() -> None:
+    found = judge({CASE: pairs(6), OTHER: []}, DEFAULT, {})
+    assert found.cases[0].key == OTHER
+    assert (found.cases[0].verdict, found.cases[0].change) == ("INCONCLUSIVE", None)
+    assert found.sentence.startswith("1 of 2 cases measured on both sides; changes above 5% would")
+    assert found.exit_code == 3
+    assert describe(found.cases[0]).endswith(": no pair was measured; give it more --minutes")
+    assert judge({OTHER: []}, GateSettings(inconclusive="warn"), {}).exit_code == 0
 
 
 @given(st.lists(st.integers(-40, 40).filter(bool), min_size=3, max_size=10, unique_by=abs))

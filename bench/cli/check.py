@@ -104,6 +104,8 @@ def command(
         taken = stored(base)
         if len(baselines) == 1 and is_duet(base, run):
             duet = base
+            if run.header.id.endswith("-base"):
+                raise RequestError(f"{file} is the base of that duet: give {path} as FILE")
         reason = None if duet else why_other_machine(head.machine, taken.machine)
         if reason:
             refused.append(f"void: {path}: {reason}")

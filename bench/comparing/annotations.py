@@ -6,7 +6,7 @@ Source: "Workflow commands for GitHub Actions"; of each kind it shows ten of a s
 from collections.abc import Sequence
 from typing import Final
 
-from bench.comparing.gate_document import describe
+from bench.comparing.gate_document import by_reason, describe
 from bench.comparing.verdicts import CaseVerdict, Judgement, percent_up
 
 MOST_OF_A_KIND: Final = 10
@@ -24,9 +24,8 @@ def annotations(judgement: Judgement) -> list[str]:
         (errors if fails else warnings).append(("void", judgement.void))
     if not judgement.cases and not judgement.missing:
         errors.append(("bench", f"nothing comparable: {judgement.headline}"))
-    errors += [
-        ("missing", f"{name}: {reason}") for (_, name), reason in sorted(judgement.missing.items())
-    ]
+    # One for each reason: a broken driver must not crowd out what regressed.
+    errors += [("missing", line) for line in by_reason(judgement.missing)]
     errors += [("REGRESSED", describe(case)) for case in judgement.of("REGRESSED")]
     if not judgement.void:
         open_cases = judgement.of("INCONCLUSIVE")

@@ -126,6 +126,8 @@ def judge(
                     head_seconds=statistics.median(head for _, head in seconds),
                 )
             )
+    # A case without a single pair must not be forgotten.
+    verdicts += [_unmeasured(key) for key, own in pairs.items() if not own]
     verdicts.sort(key=severity)
     sentinels = [case for case in verdicts if case.key in settings.sentinels]
     cases = [case for case in verdicts if case.key not in settings.sentinels]
@@ -139,15 +141,28 @@ def judge(
             ),
             key=severity,
         )
-    # A case without a single pair must not be forgotten.
-    empty = {key: "no pair was measured" for key, own in pairs.items() if not own}
     return Judgement(
         cases=cases,
         sentinels=sentinels,
         settings=settings,
-        missing={**empty, **(missing or {})},
+        missing=dict(missing or {}),
         unjudged=dict(unjudged or {}),
         void=void,
+    )
+
+
+def _unmeasured(key: Key) -> CaseVerdict:
+    return CaseVerdict(
+        key=key,
+        verdict="INCONCLUSIVE",
+        base_seconds=None,
+        head_seconds=None,
+        change=None,
+        low=None,
+        high=None,
+        sees=None,
+        pairs=0,
+        reason="no pair was measured; give it more --minutes",
     )
 
 
@@ -215,6 +230,9 @@ def _case(
     reason = ""
     if sign and decisive is None:
         verdict, reason = "INCONCLUSIVE", "no fresh pairs were measured; give it more --minutes"
+    elif len(shown.logs) < FEWEST_PAIRS:
+        verdict = "INCONCLUSIVE"
+        reason = f"{_pairs(len(shown.logs))} of {FEWEST_PAIRS} needed; give it more --minutes"
     elif sign:
         reach = high if sign > 0 else -low
         center = sign * shown.center
@@ -227,9 +245,6 @@ def _case(
                 reason = _advice(sign, spread, len(shown.logs), family, settings)
         elif is_rejected:
             reason = f"changed, by less than {percent_up(settings.threshold)}"
-    elif len(first.logs) < FEWEST_PAIRS:
-        verdict = "INCONCLUSIVE"
-        reason = f"{_pairs(len(first.logs))} of {FEWEST_PAIRS} needed; give it more --minutes"
     if verdict == "SAME" and settings.strict and not _is_within(shown, settings):
         verdict = "INCONCLUSIVE"
         reason = _advice(sign, spread, len(shown.logs), family, settings)

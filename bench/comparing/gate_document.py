@@ -43,6 +43,8 @@ def gate_document(
 
 def describe(case: CaseVerdict) -> str:
     """Return what happened to a case as a sentence without its verdict."""
+    if case.change is None:
+        return f"{case.name}: {case.reason}"
     times = f"{units.seconds(case.base_seconds)} to {units.seconds(case.head_seconds)}"
     told = f"{case.name}: {percent(case.change)}{_interval(case, ' [{}, {}]')}, {times}"
     return f"{told}; {case.reason}" if case.reason else told
@@ -54,12 +56,16 @@ def _interval(case: CaseVerdict, form: str) -> str:
     return form.format(percent(case.low), percent(case.high))
 
 
-def _listed(what: str, cases: Mapping[Key, str]) -> list[str]:
+def by_reason(cases: Mapping[Key, str]) -> list[str]:
     """Name the cases by the reason that they share."""
     names: dict[str, list[str]] = {}
     for (_, name), reason in sorted(cases.items(), key=lambda case: natural(case[0][1])):
         names.setdefault(reason, []).append(name)
-    lines = [f"{what}: {reason}: {listed(own, _MOST_NAMES)}" for reason, own in names.items()]
+    return [f"{reason}: {listed(own, _MOST_NAMES)}" for reason, own in names.items()]
+
+
+def _listed(what: str, cases: Mapping[Key, str]) -> list[str]:
+    lines = [f"{what}: {line}" for line in by_reason(cases)]
     more = len(lines) - _MOST_LISTED
     return [*lines[:_MOST_LISTED], f"{what}: and {more} more"] if more > 0 else lines
 

@@ -28,7 +28,8 @@ def junit(judgement: Judgement, title: str) -> bytes:
     if judgement.sentinels:
         control = _test(suite, ("bench", "A/A control"))
         if judgement.void:
-            ET.SubElement(control, "error", type="void", message=plain(judgement.void))
+            kind = "error" if judgement.settings.inconclusive == "fail" else "skipped"
+            ET.SubElement(control, kind, type="void", message=plain(judgement.void))
     counts = {
         "tests": len(suite),
         "failures": len(suite.findall("testcase/failure")),
@@ -48,7 +49,6 @@ def _fails(case: CaseVerdict, judgement: Judgement) -> bool:
     return case.perhaps_slower and judgement.settings.inconclusive == "fail"
 
 
-def _test(suite: ET.Element, key: Key, seconds: float = 0.0) -> ET.Element:
-    return ET.SubElement(
-        suite, "testcase", classname=plain(key[0]), name=plain(key[1]), time=f"{seconds:.9f}"
-    )
+def _test(suite: ET.Element, key: Key, seconds: float | None = None) -> ET.Element:
+    time = f"{seconds or 0.0:.9f}"
+    return ET.SubElement(suite, "testcase", classname=plain(key[0]), name=plain(key[1]), time=time)

@@ -57,9 +57,10 @@ class CaseVerdict:
 
     key: Key
     verdict: Verdict
-    base_seconds: float
-    head_seconds: float
-    change: float
+    base_seconds: float | None
+    head_seconds: float | None
+    change: float | None
+    """None, like the seconds, where nothing was measured in time."""
     low: float | None
     high: float | None
     """The 90% interval of the change; None where there is too little for one."""
@@ -126,7 +127,8 @@ class Judgement:
     def sentence(self) -> str:
         """How much was measured, what would have been seen, and what the control says."""
         total = len(self.cases) + len(self.missing) + len(self.unjudged)
-        parts = [f"{len(self.cases)} of {total} cases {self.where}"]
+        measured = sum(case.change is not None for case in self.cases)
+        parts = [f"{measured} of {total} cases {self.where}"]
         if self.cases:
             parts.append(self._seen())
         if self.void:
@@ -157,7 +159,7 @@ def severity(case: CaseVerdict) -> tuple[object, ...]:
     return (
         SEVERITY.index(case.verdict),
         not case.perhaps_slower,
-        -abs(case.change),
+        -abs(case.change or 0.0),
         case.key[0],
         natural(case.key[1]),
         case.key[1],
