@@ -60,6 +60,18 @@ def test_an_environment_without_numpy_is_refused_with_the_mending_command(tmp_pa
     )
 
 
+def test_an_environment_without_pytest_benchmark_is_refused_with_the_command(
+    tmp_path: Path,
+) -> None:
+    python = toy.environment(tmp_path / "bare", toy.SOURCE)
+    done = bench("duet", "--base-python", sys.executable, "--head-python", python, "--pytest", ".")
+    assert done.returncode == 2
+    assert done.stderr.strip() == (
+        f"bench: error: --head-python {python}: pytest and pytest_benchmark cannot be imported"
+        f" there; {python} -m pip install pytest pytest-benchmark"
+    )
+
+
 def test_a_python_too_old_for_the_worker_is_refused() -> None:
     with pytest.raises(RequestError, match=r"--base-python b is Python 3\.10\.4.*needs 3\.11"):
         replace(BASE, version="3.10.4").require_worker()
@@ -71,6 +83,7 @@ def test_nothing_to_measure_or_two_things_at_once_is_a_bad_request() -> None:
     for arguments, said in [
         ((), "nothing to measure was named"),
         (("--pytest", "tests", "--suite", "matmul"), "--pytest measures tests alone"),
+        (("--pytest", "tests", "--batch", "2"), "as they are, without --batch: choose with --only"),
         (("--suite", "latency"), "a duet compares times of single cases"),
     ]:
         done = bench(*both, *arguments)

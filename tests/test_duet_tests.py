@@ -69,7 +69,7 @@ def duet(runner: ScriptedRunner, *, controls: bool = False) -> Duet:
             tests[case.key] = tests[SUITE, case.id.partition("+control=")[0]]
     records: dict[Side, Record] = {side: Record(header(side), cases) for side in SIDES}
     pairing = PairedTests(runner, tests, 0.2, 0)
-    return Duet(pairing, records, GateSettings(), 60.0)
+    return Duet(pairing, records, GateSettings(), 3.0)
 
 
 def judged(one: Duet) -> Any:
@@ -113,6 +113,21 @@ def test_a_failing_test_has_a_clear_line_and_the_rest_goes_on(side: Side, code: 
     assert list(lacking.values()) == [f"{side}: failed: the test failed: no such work"]
     assert len(judgement.cases) == 2
     assert judgement.exit_code == code
+
+
+def test_what_ends_pytest_takes_no_other_test_along() -> None:
+    class Fatal(ScriptedRunner):
+        """One test ends head's process, whatever was asked for beside it."""
+
+        def run(self, side: Side, tests: Sequence[str], seconds: float) -> Ran:
+            if side == "head" and NAMES[1] in tests:
+                self.runs.append((side, list(tests)))
+                return Ran({}, end="exited with code -11")
+            return super().run(side, tests, seconds)
+
+    judgement = judged(duet(Fatal()))
+    assert [case.verdict for case in judgement.cases] == ["SAME", "SAME"]
+    assert list(judgement.missing.values()) == ["head: failed: exited with code -11"]
 
 
 def test_a_disturbed_test_is_run_again_on_both_sides_and_the_others_are_not() -> None:
@@ -191,6 +206,40 @@ def test_only_tests_with_a_benchmark_are_learned_and_broken_files_are_told(proje
     assert len(learned.problems) == 1
     assert "test_broken.py cannot be collected" in learned.problems[0]
     assert "No module named 'nothing_of_that_name'" in learned.problems[0]
+
+
+def test_tests_that_one_side_lacks_are_told_and_the_others_measured(project: Path) -> None:
+    source = """
+import sys
+assert "SIDE" not in sys.prefix.replace("\\\\", "/").split("/"), "this version has no such thing"
+
+
+def test_NAME(benchmark):
+    benchmark(sum, range(1000))
+"""
+    files = {name: project / f"perf/test_{name}.py" for name in ("new", "gone", "broken")}
+    for (name, path), side in zip(files.items(), ("base", "head", "perf"), strict=True):
+        path.write_text(source.replace("SIDE", side).replace("NAME", name))
+    files["broken"].write_text("def test_broken(benchmark):\n    assert benchmark(sum, []) == 1\n")
+    try:
+        done = bench(
+            *("duet", "--base-python", toy.interpreter(project / "base")),
+            *("--head-python", toy.interpreter(project / "head"), "--pytest", "perf"),
+            *("--only", "*test_new*", "--only", "*test_gone*", "--only", "*test_broken*"),
+            *("--only", "*test_other*", "--threshold", "400%", "--minutes", "2"),
+            *("--output", project / "lacking"),
+            cwd=project,
+            timeout=400,
+        )
+    finally:
+        for path in files.values():
+            path.unlink()
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "bench duet: 1 missing, 2 SAME, 2 n/a\n" in done.stdout
+    why = "cannot be collected: AssertionError: this version has no such thing"
+    assert f"missing: head: skipped: perf/test_gone.py {why}" in done.stdout
+    assert f"n/a: base: skipped: perf/test_new.py {why}" in done.stdout
+    assert "n/a: base: failed: the test failed: assert 0 == 1" in done.stdout
 
 
 def test_a_folder_without_benchmarks_is_refused(project: Path, tmp_path: Path) -> None:

@@ -21,6 +21,19 @@ if TYPE_CHECKING:
     from bench.running.sides import Side
 
 
+_OF_CASES = {
+    "inputs": "--input",
+    "compiled": "--compile",
+    "backends": "--backend",
+    "gpu": "--gpu",
+    "preset": "--preset",
+    "sizes": "--size",
+    "batches": "--batch",
+    "threads": "--threads",
+}
+"""What only cases of suites have, by its parameter."""
+
+
 @click.command("duet")
 @click.option("--base-python", required=True, metavar="P",
               help="The interpreter of the environment as it was.")  # fmt: skip
@@ -144,6 +157,12 @@ def _plan(
     if tests is not None:
         if measured:
             raise RequestError("--pytest measures tests alone; make a duet of each")
+        for name, option in _OF_CASES.items():
+            if options[name]:
+                raise RequestError(
+                    f"--pytest runs tests as they are, without {option}: choose with --only,"
+                    " and set the rest in the tests"
+                )
         return plan_tests(tests, environments, minutes, gate, options["only"], options["seed"])
     if not measured:
         raise RequestError(

@@ -63,7 +63,7 @@ def pairs_of(base: Run, head: Run) -> DuetPairs:
 
 def _describe_canary(run: Run) -> Sequence[object]:
     """Return what computes the canaries of a run: its interpreter and the libraries it measured."""
-    return [run.header.machine.get(name) for name in ("python", "libraries")]
+    return [run.header.machine.get(name) for name in ("python", "libraries", "package_files")]
 
 
 def is_control(variant: str | None) -> bool:

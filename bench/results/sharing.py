@@ -62,6 +62,7 @@ MACHINE: Final[Tree] = {
     "system": _leaves("os kernel distribution clocksource container libc aslr loadavg"),
     "python": _leaves("version implementation compiler"),
     "packages": {EACH: _LEAF},
+    "package_files": {EACH: _LEAF},
     "libraries": {
         EACH: {
             **_leaves("version distribution blas blas_version simd isa onednn threads hip"),

@@ -18,7 +18,14 @@ from msgspec import structs
 
 import bench
 from bench.comparing.gate import FEWEST_PAIRS, FRESH, flagged
-from bench.comparing.pairs import BASE_LACKS, CONTROL, HEAD_LACKS, is_control, pairs_of
+from bench.comparing.pairs import (
+    BASE_LACKS,
+    CONTROL,
+    HEAD_LACKS,
+    MOST_PAIRS,
+    is_control,
+    pairs_of,
+)
 from bench.comparing.verdicts import GateSettings
 from bench.machine import PACKAGES, capture
 from bench.results.schema import (
@@ -129,6 +136,10 @@ class Duet:
         self._began = clock()
         skipped = {case.key for record in records.values() for case in record.cases if case.skipped}
         self.cases = [case for case in records["base"].cases if case.key not in skipped]
+        measured = sum(not is_control(case.variant) for case in self.cases)
+        # Settled before anything is measured: nobody may go on until he likes what he sees.
+        plenty = max(1.0, minutes / usual_minutes(measured))
+        self.fresh_pairs = min(round(plenty * settings.second_pairs), MOST_PAIRS // 2)
 
     def events(self) -> Iterator[Event]:
         """Measure both stages; ends every process whatever happens."""
@@ -138,7 +149,7 @@ class Duet:
             measured = {key: pairs for key, pairs in found.items() if len(pairs) >= FEWEST_PAIRS}
             self.suspects = flagged(measured, self.settings)
             if self.suspects:
-                yield from self._stage(2, range(FRESH, FRESH + self.settings.second_pairs))
+                yield from self._stage(2, range(FRESH, FRESH + self.fresh_pairs))
         finally:
             self.pairing.close()
 
@@ -242,15 +253,17 @@ def make_headers(
     headers: dict[Side, RunLine] = {}
     for side in SIDES:
         environment = environments[side]
+        known = (name for name in PACKAGES.split() if name in environment.packages)
+        packages = {name: environment.packages[name] for name in known}
         own = {
             **machine,
             "python": {**(machine.get("python") or {}), **environment.described},
-            "packages": {
-                name: environment.packages[name][0]
-                for name in PACKAGES.split()
-                if name in environment.packages
-            },
+            "packages": {name: found[0] for name, found in packages.items()},
             "libraries": dict(libraries[side]),
+            # One version may be built in two ways.
+            "package_files": {name: found[2] for name, found in packages.items()}
+            if libraries[side]
+            else {},
         }
         headers[side] = RunLine(
             schema=SCHEMA,

@@ -2,7 +2,7 @@
 
 import fnmatch
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -107,14 +107,9 @@ def plan_cases(
         # Compiling takes longer than all else, in each process anew.
         if request.compiled or COMPILED not in (case.variant or "").split("+")
     ]
-    sides = _by_side(cases, probes)
-    if not any(case.skipped is None for case in sides["head"]):
-        why = next((case.skipped for case in sides["head"] if case.skipped), "no case is left")
-        raise RequestError(f"there is nothing to measure in both environments: {why}")
-    count = sum(case.skipped is None for case in sides["head"])
-    whole = minutes or usual_minutes(count)
-    alike = {case.key for case in sides["base"] if case.skipped is None}
-    both = [case for case in sides["head"] if case.key in alike and case.skipped is None]
+    sides = _by_side(cases, lambda side, case: _absent(probes[side][case.backend]))
+    both = _on_both(sides)
+    whole = minutes or usual_minutes(len(both))
     added = with_controls(both, request.seed)[len(both) :]
     budget = plan_budget(whole, len(both) + len(added), gate.first_pairs, request.max_seconds)
     pairing = PairedCases(
@@ -166,16 +161,19 @@ def plan_tests(
                 f"--only {only[0]!r} matches no test; for example --only"
                 f" '*{next(iter(tests.values()))}*'"
             )
+        sides = _by_side(chosen, lambda side, case: learned.absent[side].get(case.key))
+        both = _on_both(sides)
     except RequestError:
         runner.close()
         raise
-    cases = with_controls(chosen, seed)
+    added = with_controls(both, seed)[len(both) :]
     names = {case.key: tests[case.key] for case in chosen}
-    for control in cases[len(chosen) :]:
+    for control in added:
         own = control.id.partition("+control=")[0]
         names[control.key] = tests[control.suite, own]
-    whole = minutes or usual_minutes(len(chosen))
-    seconds = seconds_per_test(whole, len(cases), gate.first_pairs, learned.start_seconds)
+    whole = minutes or usual_minutes(len(both))
+    measured = len(both) + len(added)
+    seconds = seconds_per_test(whole, measured, gate.first_pairs, learned.start_seconds)
     settings = {
         "suites": ["pytest"],
         "blocks": gate.first_pairs,
@@ -186,7 +184,7 @@ def plan_tests(
     }
     return DuetPlan(
         pairing=PairedTests(runner, names, seconds, seed),
-        cases=dict.fromkeys(SIDES, cases),
+        cases={side: [*sides[side], *added] for side in SIDES},
         minutes=whole,
         settings=settings,
         notes=learned.problems,
@@ -247,23 +245,41 @@ def _either(probes: Mapping[Side, Mapping[str, Probe]]) -> dict[str, Probe]:
     }
 
 
+def _absent(found: Probe) -> str | None:
+    return "; ".join(found.absent) if found.absent else None
+
+
 def _by_side(
-    cases: Sequence[CaseLine], probes: Mapping[Side, Mapping[str, Probe]]
+    cases: Sequence[CaseLine], why_absent: Callable[[Side, CaseLine], str | None]
 ) -> dict[Side, list[CaseLine]]:
-    """Return the cases of each side, with the reason where one of them lacks its library.
+    """Return the cases of each side, with the reason where one of them lacks what it needs.
 
     What both sides lack is no part of the duet.
     """
     sides: dict[Side, list[CaseLine]] = {"base": [], "head": []}
     for case in cases:
-        absent = {side: probes[side][case.backend].absent for side in SIDES}
-        if case.skipped is not None or (absent["base"] and absent["head"]):
+        base, head = why_absent("base", case), why_absent("head", case)
+        if case.skipped is not None or (base and head):
             continue
-        base = "; ".join(absent["base"]) if absent["base"] else None
-        head = "; ".join(absent["head"]) if absent["head"] else None
         sides["base"].append(structs.replace(case, skipped=base or (HEAD_LACKS if head else None)))
         sides["head"].append(structs.replace(case, skipped=head or (BASE_LACKS if base else None)))
     return sides
+
+
+def _on_both(sides: Mapping[Side, Sequence[CaseLine]]) -> list[CaseLine]:
+    """Return the cases that both sides can measure.
+
+    Raises:
+        RequestError: There are none.
+    """
+    both = [case for case in sides["head"] if case.skipped is None]
+    if not both:
+        reasons = (case.skipped for side in SIDES for case in sides[side])
+        why = next((why for why in reasons if why not in (BASE_LACKS, HEAD_LACKS)), None)
+        raise RequestError(
+            f"there is nothing to measure in both environments: {why or 'no case is left'}"
+        )
+    return both
 
 
 def _gpus(request: RunRequest) -> dict[int, str]:

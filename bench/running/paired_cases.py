@@ -9,7 +9,6 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from bench.comparing.pairs import is_control
@@ -18,6 +17,7 @@ from bench.measuring.sampling import Budget
 from bench.results.schema import BlockLine, CaseLine, OutcomeLine, Status
 from bench.running.begun import Begun, begin_message, name_of, shortcut_of
 from bench.running.inputs import Inputs
+from bench.running.noise import Noise
 from bench.running.plan import RunRequest
 from bench.running.seats import Seat, Seats, seat_of
 from bench.running.sides import SIDES, Note, Pairing, PairWorking, Side, SideLine
@@ -26,25 +26,7 @@ from bench.workload import Workload
 RETRIES: Final = 2  # of a disturbed turn
 PAUSES: Final = (0.1, 0.25)  # seconds before a repetition
 RETRY_SHARE: Final = 0.25  # of all turns of a pair may be repeated: some neighbours stay
-AGAIN_SHARE: Final = 0.25  # of the cases of a pair may be measured again, later in the pair
-CANARY_DRIFT: Final = 1.15
-"""The canaries of two visits next to each other, each against its usual, differ by less when
-nothing else is at work; a fifth of the time of a small product is a neighbour."""
-CANARY_MEMORY: Final = 64
-CANARY_LEAST: Final = 8
-
-
-@dataclass
-class _Canaries:
-    """What a seat's canary usually reads, in seconds."""
-
-    readings: deque[float]
-
-    def relative(self, reading: float) -> float | None:
-        """Return a reading over the usual one, once that is known."""
-        usual = statistics.median(self.readings) if len(self.readings) >= CANARY_LEAST else None
-        self.readings.append(reading)
-        return None if usual is None else reading / usual
+AGAIN_SHARE: Final = 0.5  # of the cases of a pair may be measured again, later in the pair
 
 
 class PairedCases(Pairing):
@@ -73,7 +55,7 @@ class PairedCases(Pairing):
         self._retries = 0
         self._calls: dict[tuple[str, str], int] = {}
         self._orders: dict[tuple[str, str], list[tuple[Side, Side]]] = {}
-        self._canaries: dict[Seat, _Canaries] = {}
+        self._noise = Noise()
 
     def measure(
         self, cases: Sequence[CaseLine], pair: int, is_late: Callable[[], bool]
@@ -151,7 +133,10 @@ class PairedCases(Pairing):
             return lines, False
         lines = self._visit(begun, pair) or self._finish(begun, pair)
         self._inputs.release(case)
-        return lines, any(one.is_disturbed for one in begun.values())
+        return lines, any(
+            isinstance(found.line, BlockLine) and self._noise.is_noisy(found.line, found.side)
+            for found in lines
+        )
 
     def _begin(self, case: CaseLine, side: Side, drawn: Mapping[str, Any], place: int) -> Begun:
         seat = self._seat(case, side)
@@ -189,13 +174,12 @@ class PairedCases(Pairing):
                         seen[side] = self._ask(begun[side], side, "visit")
                     except CaseError as error:
                         return [SideLine(side, _outcome(case, pair, error))]
-                disturbed = sorted(
-                    {d for reply in seen.values() for d in reply["disturbances"]}
-                ) + self._drift(case, seen)
-                if not disturbed or repeated >= min(RETRIES, repeated + self._retries):
+                disturbed = sorted({d for reply in seen.values() for d in reply["disturbances"]})
+                noisy = [*disturbed, *self._slow(case, seen)]
+                if not noisy or repeated >= min(RETRIES, repeated + self._retries):
                     break
                 for one in begun.values():
-                    one.notes.append(f"discarded: {'; '.join(disturbed)}")
+                    one.notes.append(f"discarded: {'; '.join(noisy)}")
                 time.sleep(PAUSES[repeated])
                 repeated += 1
                 self._retries -= 1
@@ -203,22 +187,12 @@ class PairedCases(Pairing):
                 begun[side].keep({**reply, "disturbances": disturbed[:1]})
         return []
 
-    def _drift(self, case: CaseLine, seen: Mapping[Side, Mapping[str, Any]]) -> list[str]:
-        """Say if the machine was another for one side than for the other, by the canaries.
-
-        Each is held against its own usual: an environment's own BLAS computes it.
-        """
-        relative = []
+    def _slow(self, case: CaseLine, seen: Mapping[Side, Mapping[str, Any]]) -> list[str]:
+        """Say if the machine was slow in a turn, by the canaries; each side has its own best."""
         for side in SIDES:
-            seat = self._seat(case, side)
-            usual = self._canaries.setdefault(seat, _Canaries(deque(maxlen=CANARY_MEMORY)))
-            relative.append(usual.relative(seen[side]["canary"]))
-        if None in relative:
-            return []
-        base, head = cast(list[float], relative)
-        if max(base / head, head / base) <= CANARY_DRIFT:
-            return []
-        return ["the canary moved between the sides"]
+            self._noise.note(case.key, side, [seen[side]["canary"]])
+        slow = [self._noise.is_slow(case.key, side, seen[side]["canary"]) for side in SIDES]
+        return ["the canary was slow"] if any(slow) else []
 
     def _finish(self, begun: Mapping[Side, Begun], pair: int) -> list[SideLine]:
         lines: list[SideLine] = []

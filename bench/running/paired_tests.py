@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.catalog import PACKAGE
-from bench.comparing.pairs import is_control, is_disturbed
-from bench.comparing.quiet import Canaries, best_canary, has_canaries
+from bench.comparing.pairs import is_control
 from bench.errors import RequestError
 from bench.results.schema import BlockLine, CaseLine, OutcomeLine
+from bench.running.noise import Noise
 from bench.running.pytest_runner import Ran, Runner
 from bench.running.sides import SIDES, Note, Pairing, PairWorking, Side, SideLine
 
@@ -50,7 +50,7 @@ class PairedTests(Pairing):
         self.rng = random.Random(seed)
         self.digests: dict[str, str] = {}
         self.shared_modules: set[str] = set()
-        self._best: dict[tuple[tuple[str, str], Side], float] = {}
+        self._noise = Noise()
 
     def measure(
         self, cases: Sequence[CaseLine], pair: int, is_late: Callable[[], bool]
@@ -64,6 +64,10 @@ class PairedTests(Pairing):
             chunk = queue.pop(0)
             yield PairWorking(chunk[0], pair, place / max(1, len(cases)))
             ran = self._both(chunk)
+            if len(chunk) > 1 and any(one.end for one in ran.values()):
+                # What ends pytest itself must not take the other tests along.
+                queue = [[case] for case in chunk] + queue
+                continue
             repeated = []
             for case in chunk:
                 lines, disturbed = self._lines(case, ran, pair, place)
@@ -123,16 +127,9 @@ class PairedTests(Pairing):
         blocks = [found.line for found in lines if isinstance(found.line, BlockLine)]
         if len(blocks) < len(lines):
             return [found for found in lines if isinstance(found.line, OutcomeLine)], False
-        are_noisy = [self._is_noisy(block, side) for block, side in zip(blocks, SIDES, strict=True)]
-        return lines, any(are_noisy)
-
-    def _is_noisy(self, block: BlockLine, side: Side) -> bool:
-        """Tell whether a block should be measured again, by what was seen until now."""
-        if is_disturbed(block) or not has_canaries(block):
-            return is_disturbed(block)
-        own = best_canary(block.canary)
-        best = self._best[block.key, side] = min(own, self._best.get((block.key, side), own))
-        return not Canaries(best).quiet_visits(block)
+        for block, side in zip(blocks, SIDES, strict=True):
+            self._noise.note(block.key, side, block.canary)
+        return lines, any(map(self._noise.is_noisy, blocks, SIDES))
 
     def _line(
         self, case: CaseLine, test: str, ran: Ran, pair: int, place: int
@@ -189,12 +186,23 @@ def _why_no_time(
         if isinstance(data, list) and data and all(value > 0 for value in data):
             return ""
         return "pytest-benchmark recorded no time above zero"
-    for place, reason in ran.found.get("errors", {}).items():
-        if test.startswith(place):
-            return f"{place} cannot be collected: {reason}"
+    if not_collected := _why_not_collected(test, ran):
+        return not_collected
     if ran.end:
         return ran.end
     return "the test recorded nothing: it does not call `benchmark`" if seen else "it did not run"
+
+
+def _why_not_collected(test: str, ran: Ran) -> str:
+    """Return what pytest said of the file or class of a test; empty if it said nothing."""
+    told = (line for place, line in _problems(ran).items() if test.startswith(place))
+    return next(told, "")
+
+
+def _problems(ran: Ran) -> dict[str, str]:
+    """Return a line for each file or class that cannot be collected."""
+    errors = ran.found.get("errors", {})
+    return {place: f"{place} cannot be collected: {reason}" for place, reason in errors.items()}
 
 
 @dataclass(frozen=True)
@@ -202,7 +210,9 @@ class Learned:
     """What is known of a project's tests before any is timed."""
 
     tests: Mapping[tuple[str, str], str]
-    """pytest's names by the keys of the cases."""
+    """pytest's names by the keys of the cases, those that either side collects."""
+    absent: Mapping[Side, Mapping[tuple[str, str], str]]
+    """Why a side cannot run a test that the other one has."""
     problems: Sequence[str]
     """What head could not collect."""
     start_seconds: float
@@ -210,25 +220,33 @@ class Learned:
 
 
 def learn_tests(runner: Runner, path: str) -> Learned:
-    """Have head's pytest collect the tests that use pytest-benchmark.
+    """Have pytest collect the tests that use pytest-benchmark, on both sides.
 
     Raises:
         RequestError: There is no test that uses pytest-benchmark.
     """
     if not Path(path.partition("::")[0]).exists():
         raise RequestError(f"--pytest {path}: no such file or folder; give that of your tests")
+    ran: dict[Side, Ran] = {"base": runner.collect("base", path)}
     begin = time.monotonic()
-    ran = runner.collect("head", path)
+    ran["head"] = runner.collect("head", path)
     start = time.monotonic() - begin
-    names = ran.found.get("collected", [])
-    problems = [
-        f"{place} cannot be collected: {reason}"
-        for place, reason in ran.found.get("errors", {}).items()
-    ]
-    if not names:
-        why = "; ".join(problems) or ran.end or "no test there uses the fixture `benchmark`"
+    collected = {side: dict.fromkeys(one.found.get("collected", ())) for side, one in ran.items()}
+    problems = list(_problems(ran["head"]).values())
+    if not collected["head"]:
+        end = ran["head"].end
+        why = "; ".join(problems) or end or "no test there uses the fixture `benchmark`"
         raise RequestError(f"--pytest {path}: {why}; see what pytest {path} says in head")
-    return Learned({(SUITE, case_id(name)): name for name in names}, problems, start)
+    tests = {(SUITE, case_id(name)): name for own in reversed(collected.values()) for name in own}
+    absent = {
+        side: {
+            key: _why_not_collected(name, one) or one.end or "pytest does not collect it"
+            for key, name in tests.items()
+            if name not in collected[side]
+        }
+        for side, one in ran.items()
+    }
+    return Learned(tests, absent, problems, start)
 
 
 def case_id(test: str) -> str:
