@@ -45,7 +45,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "results").mkdir()
     (place / "results" / "mine.jsonl").write_text(content)
     header = library.load(place / "results" / "mine.jsonl").header
-    (place / "results" / "theirs.jsonl").write_text(content.replace(header.id, "theirs", 1))
+    for name in ("theirs", "new"):
+        (place / "results" / f"{name}.jsonl").write_text(content.replace(header.id, name, 1))
     label = header.label
     (place / "prices.toml").write_text(f'currency = "EUR"\n[machines."{label}"]\nhourly = 0.5\n')
     walk = (ROOT / "docs" / "buying.md").read_text()
