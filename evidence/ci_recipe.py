@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,16 +51,34 @@ WORKLOAD = Workload(
 CONTEXT = {"github.base_ref": "main", "github.ref": "refs/pull/1/merge"}
 
 
-def steps(recipe: Path, job: str) -> list[tuple[str, str, Mapping[str, str]]]:
-    """Return name, script and environment of every step of a job that runs something."""
+@dataclass(frozen=True)
+class Step:
+    """A step of a job that runs something."""
+
+    title: str
+    script: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    is_always: bool = False
+    """Whether it is run after a failure, too."""
+    may_fail: bool = False
+
+
+def steps(recipe: Path, job: str) -> list[Step]:
+    """Return the steps of a job."""
     import yaml  # type: ignore[import-untyped]
 
     content: Any = yaml.safe_load(recipe.read_text())
     if "jobs" not in content:  # GitLab runs all lines in one shell
-        return [(job, "\n".join(content[job]["script"]), {})]
+        return [Step(job, "\n".join(content[job]["script"]))]
     found = content["jobs"][job]["steps"]
     return [
-        (step.get("name", "run"), step["run"], step.get("env", {}))
+        Step(
+            step.get("name", "run"),
+            step["run"],
+            step.get("env", {}),
+            is_always="!cancelled()" in step.get("if", ""),
+            may_fail=step.get("continue-on-error", False),
+        )
         for step in found
         if "run" in step
     ]
@@ -120,6 +139,7 @@ def main() -> int:
             "GITHUB_STEP_SUMMARY": str(summary),
             "CI_MERGE_REQUEST_DIFF_BASE_SHA": git(clone, "merge-base", "origin/main", "HEAD"),
             "STORE": str(folder / "history"),
+            "LOCK": str(folder / "gpu.lock"),
         }
         for night in range(max(1, arguments.nights)):
             print(f"# job {night + 1}", flush=True)
@@ -134,23 +154,24 @@ def main() -> int:
     return 0 if is_right else 1
 
 
-def execute(
-    found: Sequence[tuple[str, str, Mapping[str, str]]], clone: Path, environment: Mapping[str, str]
-) -> int:
-    """Run steps until one fails; return its exit code."""
-    for title, script, own in found:
-        print(f"## {title}", flush=True)
-        variables = {key: filled(value) for key, value in own.items()}
+def execute(found: Sequence[Step], clone: Path, environment: Mapping[str, str]) -> int:
+    """Run steps as the service does; return the exit code of the first that fails."""
+    first = 0
+    for step in found:
+        if first and not step.is_always:
+            continue
+        print(f"## {step.title}", flush=True)
+        variables = {key: filled(value) for key, value in step.environment.items()}
         code = subprocess.run(
-            ["bash", "-e", "-c", filled(script)],
+            ["bash", "-e", "-o", "pipefail", "-c", filled(step.script)],
             cwd=clone,
             env={**environment, **variables},
             check=False,
         ).returncode
         if code:
-            print(f"## exit code {code}")
-            return code
-    return 0
+            print(f"## exit code {code}", flush=True)
+        first = first or (0 if step.may_fail else code)
+    return first
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from importlib import import_module
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def commands(script: str) -> Iterator[list[str]]:
         words = shlex.split(line, comments=True)
         for place, word in enumerate(words):
             if word == "bench" or word.endswith("/bin/bench"):
-                yield words[place + 1 :]
+                yield list(takewhile(lambda w: w not in ("||", "&&"), words[place + 1 :]))
                 break
 
 
@@ -149,7 +150,7 @@ def test_a_gpu_is_measured_by_one_job_at_a_time_and_never_for_a_fork() -> None:
             measuring = [s for s in scripts(job) if re.search(r"bin/bench\s+(run|duet)", s)]
             assert measuring
             for script in measuring:
-                locks = len(re.findall(r"flock --timeout 1800 .*/tmp/gpu.lock", script))
+                locks = len(re.findall(r"flock --timeout 1800 .*\"\$LOCK\"", script))
                 assert locks == len(re.findall(r"bin/bench\s+(?:run|duet)", script))
         groups.append(str(content.get("concurrency", {}).get("group")))
     # A group lets one job wait and cancels the others: two recipes must not share one.
