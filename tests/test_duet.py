@@ -24,7 +24,7 @@ from bench.measuring.sampling import Budget
 from bench.results.reading import read_run
 from bench.results.schema import Block, BlockLine, CaseLine, OutcomeLine, Run, RunLine
 from bench.running import inputs, seats
-from bench.running.duet import Duet, Event, PairStarted, Record, with_controls
+from bench.running.duet import Duet, Event, PairStarted, Record, fresh_pairs, with_controls
 from bench.running.paired_cases import RETRIES, PairedCases
 from bench.running.plan import RunRequest, make_plan
 from bench.running.probe import Probe
@@ -352,7 +352,15 @@ def test_what_the_head_lacks_is_missing_and_what_neither_reached_is_not_forgotte
 def test_more_minutes_are_more_fresh_pairs_settled_before_any_is_measured(
     minutes: float, pairs: int
 ) -> None:
-    assert duet(cases(32, 64), minutes=minutes).fresh_pairs == pairs
+    assert fresh_pairs(minutes, 16, SETTINGS.second_pairs) == pairs
+    ScriptedWorker.script = slower_at(64, 1.3)
+    one = duet(cases(32, 64))
+    for record in one.records.values():
+        record.header.settings["fresh_pairs"] = pairs
+    events, base, head = run(one)
+    assert [e.stage for e in events if isinstance(e, PairStarted)].count(2) == pairs
+    judgement = judge_duet((base, stored(base)), (head, stored(head)), one.settings)
+    assert judgement.settings.second_pairs == pairs, "what a case would have seen follows"
 
 
 class Clock:

@@ -84,6 +84,7 @@ def test_nothing_to_measure_or_two_things_at_once_is_a_bad_request() -> None:
         ((), "nothing to measure was named"),
         (("--pytest", "tests", "--suite", "matmul"), "--pytest measures tests alone"),
         (("--pytest", "tests", "--batch", "2"), "as they are, without --batch: choose with --only"),
+        (("--pytest", "tests", "--dtype", "float16"), "as they are, without --dtype"),
         (("--suite", "latency"), "a duet compares times of single cases"),
     ]:
         done = bench(*both, *arguments)

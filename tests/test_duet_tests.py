@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,19 @@ def test_what_ends_pytest_takes_no_other_test_along() -> None:
     assert list(judgement.missing.values()) == ["head: failed: exited with code -11"]
 
 
+def test_what_was_measured_before_pytest_ended_in_an_odd_way_counts() -> None:
+    class Odd(ScriptedRunner):
+        """A plugin of the project makes it exit with a code of its own."""
+
+        def run(self, side: Side, tests: Sequence[str], seconds: float) -> Ran:
+            return replace(super().run(side, tests, seconds), end="exited with code 7")
+
+    runner = Odd()
+    judgement = judged(duet(runner))
+    assert [case.verdict for case in judgement.cases] == ["SAME"] * 3
+    assert len(runner.runs) == 2 * 6
+
+
 def test_a_disturbed_test_is_run_again_on_both_sides_and_the_others_are_not() -> None:
     noisy: Answers = {("head", NAMES[2]): {"disturbances": ["steal"]}}
     runner = ScriptedRunner(noisy)
@@ -206,6 +220,23 @@ def test_only_tests_with_a_benchmark_are_learned_and_broken_files_are_told(proje
     assert len(learned.problems) == 1
     assert "test_broken.py cannot be collected" in learned.problems[0]
     assert "No module named 'nothing_of_that_name'" in learned.problems[0]
+
+
+def test_tests_are_found_on_both_sides_wherever_pytest_has_its_folder(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = project / "perf/pytest.ini"
+    inner.write_text("[pytest]\n")
+    monkeypatch.chdir(project)
+    runner = runner_of(project)
+    try:
+        learned = learn_tests(runner, "perf")
+    finally:
+        runner.close()
+        inner.unlink()
+    assert runner.root == project / "perf"
+    assert "test_toy.py::test_work" in learned.tests.values()
+    assert not any(learned.absent.values())
 
 
 def test_tests_that_one_side_lacks_are_told_and_the_others_measured(project: Path) -> None:

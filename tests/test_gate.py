@@ -246,7 +246,9 @@ def test_a_case_that_was_not_reached_stays_open_and_is_not_counted_as_measured()
     assert found.sentence.startswith("1 of 2 cases measured on both sides; changes above 5% would")
     assert found.exit_code == 3
     assert describe(found.cases[0]).endswith(": no pair was measured; give it more --minutes")
-    assert judge({OTHER: []}, GateSettings(inconclusive="warn"), {}).exit_code == 0
+    warn = GateSettings(inconclusive="warn")
+    assert judge({CASE: pairs(6), OTHER: []}, warn, {}).exit_code == 0
+    assert judge({OTHER: []}, warn, {}).exit_code == 4, "a gate that looks at nothing"
 
 
 @given(st.lists(st.integers(-40, 40).filter(bool), min_size=3, max_size=10, unique_by=abs))

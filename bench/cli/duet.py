@@ -25,6 +25,7 @@ _OF_CASES = {
     "inputs": "--input",
     "compiled": "--compile",
     "backends": "--backend",
+    "dtypes": "--dtype",
     "gpu": "--gpu",
     "preset": "--preset",
     "sizes": "--size",
@@ -54,8 +55,8 @@ _OF_CASES = {
 @click.option("--only", multiple=True, metavar="GLOB", help="Only cases whose id matches.")
 @click.option("--backend", "backends", multiple=True, metavar="NAME", help="Where.")
 @click.option("--gpu", metavar="INDEX|UUID", help="Which GPU.")
-@click.option("--dtype", "dtypes", multiple=True, default=["float32"], metavar="NAME",
-              help="float64, float32, tf32, float16 or bfloat16.")  # fmt: skip
+@click.option("--dtype", "dtypes", multiple=True, metavar="NAME",
+              help="float64, float32, tf32, float16 or bfloat16. Default: float32.")  # fmt: skip
 @click.option("--preset", metavar="NAME",
               help="Whose sizes. Default: quick of our suites, standard of your own.")  # fmt: skip
 @click.option("--size", "sizes", multiple=True, type=Dimension(), help="Other sizes: n=512,1024.")
@@ -169,6 +170,7 @@ def _plan(
             "nothing to measure was named; add --suite NAME, --kernels DIR, --model or --pytest"
         )
     is_own = bool(options["kernels"] or options["model"])
+    options["dtypes"] = options["dtypes"] or ("float32",)
     options["preset"] = options["preset"] or ("standard" if is_own else "quick")
     return plan_cases(RunRequest(**options), environments, minutes, gate)
 

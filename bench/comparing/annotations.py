@@ -22,7 +22,7 @@ def annotations(judgement: Judgement) -> list[str]:
     fails = judgement.settings.inconclusive == "fail"
     if judgement.void:
         (errors if fails else warnings).append(("void", judgement.void))
-    if not judgement.cases and not judgement.missing:
+    if not judgement.measured and not judgement.missing:
         errors.append(("bench", f"nothing comparable: {judgement.headline}"))
     # One for each reason: a broken driver must not crowd out what regressed.
     errors += [("missing", line) for line in by_reason(judgement.missing)]

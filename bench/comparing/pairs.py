@@ -7,8 +7,8 @@ from typing import Final
 
 from bench.comparing.gate import FEWEST_PAIRS, FRESH, Pair
 from bench.comparing.quiet import Canaries, canaries_of
-from bench.comparing.verdicts import Key
-from bench.results.schema import Block, Measurement, Run
+from bench.comparing.verdicts import GateSettings, Key
+from bench.results.schema import Block, Measurement, Run, RunLine
 
 HEAD_LACKS: Final = "not measured: the head has no number"
 BASE_LACKS: Final = "not measured: the base has no number"
@@ -64,6 +64,14 @@ def pairs_of(base: Run, head: Run) -> DuetPairs:
 def _describe_canary(run: Run) -> Sequence[object]:
     """Return what computes the canaries of a run: its interpreter and the libraries it measured."""
     return [run.header.machine.get(name) for name in ("python", "libraries", "package_files")]
+
+
+def planned_pairs(header: RunLine, settings: GateSettings) -> int:
+    """Return how many fresh pairs a suspect of a duet was to have."""
+    planned = header.settings.get("fresh_pairs")
+    if isinstance(planned, int) and 0 < planned <= MOST_PAIRS:
+        return planned
+    return settings.second_pairs
 
 
 def is_control(variant: str | None) -> bool:

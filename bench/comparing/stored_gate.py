@@ -2,10 +2,11 @@
 
 import math
 import statistics
+from dataclasses import replace
 from typing import Final
 
 from bench.comparing.gate import BOUND_LEVEL, judge
-from bench.comparing.pairs import is_control, pairs_of
+from bench.comparing.pairs import is_control, pairs_of, planned_pairs
 from bench.comparing.stored import (
     Evidence,
     Paired,
@@ -149,7 +150,7 @@ def judge_duet(
     }
     return judge(
         {key: pairs for key, pairs in found.first.items() if key not in void},
-        settings,
+        replace(settings, second_pairs=planned_pairs(head_run.header, settings)),
         found.fresh,
         missing=found.missing,
         unjudged={**found.unjudged, **void},

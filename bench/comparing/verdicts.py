@@ -100,6 +100,11 @@ class Judgement:
         return [case for case in self.cases if case.verdict == verdict]
 
     @property
+    def measured(self) -> list[CaseVerdict]:
+        """Return the cases that have a number on both sides."""
+        return [case for case in self.cases if case.change is not None]
+
+    @property
     def is_inconclusive(self) -> bool:
         """Whether the question if something became slower stays open."""
         return self.void is not None or any(case.perhaps_slower for case in self.of("INCONCLUSIVE"))
@@ -109,7 +114,7 @@ class Judgement:
         """1: the answer is no; 4: nothing is comparable; 3: inconclusive; 0: nothing regressed."""
         if self.missing or self.of("REGRESSED"):
             return 1
-        if not self.cases:
+        if not self.measured:
             return 4
         return 3 if self.is_inconclusive and self.settings.inconclusive == "fail" else 0
 
@@ -127,9 +132,8 @@ class Judgement:
     def sentence(self) -> str:
         """How much was measured, what would have been seen, and what the control says."""
         total = len(self.cases) + len(self.missing) + len(self.unjudged)
-        measured = sum(case.change is not None for case in self.cases)
-        parts = [f"{measured} of {total} cases {self.where}"]
-        if self.cases:
+        parts = [f"{len(self.measured)} of {total} cases {self.where}"]
+        if self.measured:
             parts.append(self._seen())
         if self.void:
             parts.append(f"the job is void: {self.void}")
@@ -139,14 +143,15 @@ class Judgement:
 
     def _seen(self) -> str:
         """Say what would have been seen; a few blind cases must not hide what the others see."""
-        seen = sorted(case.sees for case in self.cases if case.sees is not None)
+        measured = self.measured
+        seen = sorted(case.sees for case in measured if case.sees is not None)
         if not seen:
             return "no change would have been seen"
         most = 2 * self.settings.threshold
         inside = [value for value in seen if value <= most]
-        if len(inside) == len(self.cases) or not inside:
+        if len(inside) == len(measured) or not inside:
             told = f"changes above {percent_up(seen[-1])} would have been seen"
-            blind = len(self.cases) - len(seen)
+            blind = len(measured) - len(seen)
             return f"{told} in {len(seen)} of them" if blind else told
         return (
             f"changes above {percent_up(inside[-1])} would have been seen"

@@ -78,6 +78,7 @@ MACHINE: Final[Tree] = {
 }
 SETTINGS: Final[Tree] = {
     **_leaves("suites backends gpu cache energy dtypes preset minutes only batches threads blocks"),
+    **_leaves("fresh_pairs"),
     **_leaves("max_seconds timeout seed model inputs compiled concurrency rates latency_bound"),
     **_leaves("imported_from"),
     "sizes": {EACH: _LEAF},

@@ -25,6 +25,7 @@ from bench.comparing.pairs import (
     MOST_PAIRS,
     is_control,
     pairs_of,
+    planned_pairs,
 )
 from bench.comparing.verdicts import GateSettings
 from bench.machine import PACKAGES, capture
@@ -136,10 +137,6 @@ class Duet:
         self._began = clock()
         skipped = {case.key for record in records.values() for case in record.cases if case.skipped}
         self.cases = [case for case in records["base"].cases if case.key not in skipped]
-        measured = sum(not is_control(case.variant) for case in self.cases)
-        # Settled before anything is measured: nobody may go on until he likes what he sees.
-        plenty = max(1.0, minutes / usual_minutes(measured))
-        self.fresh_pairs = min(round(plenty * settings.second_pairs), MOST_PAIRS // 2)
 
     def events(self) -> Iterator[Event]:
         """Measure both stages; ends every process whatever happens."""
@@ -149,7 +146,10 @@ class Duet:
             measured = {key: pairs for key, pairs in found.items() if len(pairs) >= FEWEST_PAIRS}
             self.suspects = flagged(measured, self.settings)
             if self.suspects:
-                yield from self._stage(2, range(FRESH, FRESH + self.fresh_pairs))
+                yield from self._stage(
+                    2,
+                    range(FRESH, FRESH + planned_pairs(self.records["head"].header, self.settings)),
+                )
         finally:
             self.pairing.close()
 
@@ -171,7 +171,8 @@ class Duet:
                 return
             enough = stage == 1 and place >= FEWEST_PAIRS
             if self._left(FIRST_SHARE if enough else 1.0) < _expected(lasted):
-                self._note(stage, place, len(numbers))
+                if stage == 1 or place < self.settings.second_pairs:
+                    self._note(stage, place, len(numbers))
                 return
             yield PairStarted(stage, place, len(numbers), len(cases))
             begin = self.clock()
@@ -217,6 +218,14 @@ def _expected(lasted: Sequence[float]) -> float:
 def usual_minutes(cases: int) -> float:
     """Return how long a duet of so many cases takes if nobody says."""
     return USUAL_MINUTES * max(1.0, cases / USUAL_CASES)
+
+
+def fresh_pairs(minutes: float, cases: int, least: int) -> int:
+    """Return how many pairs the second stage may have, more with more minutes.
+
+    It is settled before anything is measured: nobody may go on until he likes what he sees.
+    """
+    return min(round(least * max(1.0, minutes / usual_minutes(cases))), MOST_PAIRS // 2)
 
 
 def with_controls(cases: Sequence[CaseLine], seed: int) -> list[CaseLine]:

@@ -17,7 +17,7 @@ from bench.errors import RequestError
 from bench.gpus import choose_gpus, present_gpus
 from bench.measuring.sampling import Budget
 from bench.results.schema import CaseLine
-from bench.running.duet import usual_minutes, with_controls
+from bench.running.duet import fresh_pairs, usual_minutes, with_controls
 from bench.running.environments import Environment
 from bench.running.model import inspected, own_workload
 from bench.running.paired_cases import PairedCases
@@ -126,7 +126,11 @@ def plan_cases(
         pairing=pairing,
         cases={side: [*sides[side], *added] for side in SIDES},
         minutes=whole,
-        settings={**request.as_settings(cores), "blocks": gate.first_pairs},
+        settings={
+            **request.as_settings(cores),
+            "blocks": gate.first_pairs,
+            "fresh_pairs": fresh_pairs(whole, len(both), gate.second_pairs),
+        },
         probes=probes,
     )
 
@@ -177,6 +181,7 @@ def plan_tests(
     settings = {
         "suites": ["pytest"],
         "blocks": gate.first_pairs,
+        "fresh_pairs": fresh_pairs(whole, len(both), gate.second_pairs),
         "minutes": whole,
         "seed": seed,
         "threads": [cores],

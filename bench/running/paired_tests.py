@@ -64,12 +64,13 @@ class PairedTests(Pairing):
             chunk = queue.pop(0)
             yield PairWorking(chunk[0], pair, place / max(1, len(cases)))
             ran = self._both(chunk)
-            if len(chunk) > 1 and any(one.end for one in ran.values()):
-                # What ends pytest itself must not take the other tests along.
-                queue = [[case] for case in chunk] + queue
-                continue
+            # What ends pytest itself must not take the other tests along: each has its own process.
+            lost = [case for case in chunk if len(chunk) > 1 and self._is_lost(case, ran)]
+            queue = [[case] for case in lost] + queue
             repeated = []
             for case in chunk:
+                if case in lost:
+                    continue
                 lines, disturbed = self._lines(case, ran, pair, place)
                 if disturbed and case.key not in again and len(again) < allowed:
                     again.add(case.key)
@@ -118,6 +119,16 @@ class PairedTests(Pairing):
         if not is_control(chunk[0].variant):
             self.shared_modules |= both[0] & both[1]
         return ran
+
+    def _is_lost(self, case: CaseLine, ran: Mapping[Side, Ran]) -> bool:
+        """Tell whether pytest ended before it said anything of a test."""
+        test = self.tests[case.key]
+        return any(
+            one.end
+            and test not in one.times
+            and "outcome" not in one.found.get("tests", {}).get(test, {})
+            for one in ran.values()
+        )
 
     def _lines(
         self, case: CaseLine, ran: Mapping[Side, Ran], pair: int, place: int
@@ -227,9 +238,12 @@ def learn_tests(runner: Runner, path: str) -> Learned:
     """
     if not Path(path.partition("::")[0]).exists():
         raise RequestError(f"--pytest {path}: no such file or folder; give that of your tests")
-    ran: dict[Side, Ran] = {"base": runner.collect("base", path)}
+    # pytest names the tests from its own folder, which need not be the one where the user stands.
+    place, colons, name = path.partition("::")
+    whole = f"{Path(place).absolute()}{colons}{name}"
+    ran: dict[Side, Ran] = {"base": runner.collect("base", whole)}
     begin = time.monotonic()
-    ran["head"] = runner.collect("head", path)
+    ran["head"] = runner.collect("head", whole)
     start = time.monotonic() - begin
     collected = {side: dict.fromkeys(one.found.get("collected", ())) for side, one in ran.items()}
     problems = list(_problems(ran["head"]).values())
