@@ -8,8 +8,8 @@ comment) is left out. Needs PyYAML, a network for pip, and no GPU.
 
     python evidence/ci_recipe.py docs/ci/github-cpu.yml
     python evidence/ci_recipe.py docs/ci/gitlab-ci.yml --job duet
-    python evidence/ci_recipe.py docs/ci/github-nightly.yml --job history --nights 5
-    python evidence/ci_recipe.py docs/ci/gitlab-ci.yml --job history --nights 5
+    python evidence/ci_recipe.py docs/ci/github-nightly.yml --job history --nights 2
+    python evidence/ci_recipe.py docs/ci/gitlab-ci.yml --job history --nights 2
 
 Exits with 1 unless the recipe fails for the slower function, in the last night, and names it.
 """
