@@ -26,6 +26,7 @@ import time
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import duet_toy
@@ -133,8 +134,10 @@ def table(jobs: Sequence[dict[str, Any]]) -> tuple[list[list[str]], bool]:
             kind, touched.count("REGRESSED")
         )
         name = [kind, str(cores)]
-        counted = [str(number) for number in (count, count - green, right)]
-        rows.append([*name, "bench duet", *counted, told(touched)])
+        named = [list(one["verdicts"].values()).count("REGRESSED") for one in duets]
+        rows.append(
+            [*name, "bench duet", *counts(count, count - green, right, named), told(touched)]
+        )
         if kind == "A/A":
             is_met &= green >= 0.9 * count and alarms <= max(1, 0.05 * count)
         elif kind == "+10%":
@@ -153,8 +156,14 @@ def table(jobs: Sequence[dict[str, Any]]) -> tuple[list[list[str]], bool]:
             )
             right = hit if change > 0 else len(both) - red
             gate = f"compare-fail={rule}"
-            rows.append([*name, gate, str(len(both)), str(red), str(right), ""])
+            named = [len(names) for names in failed]
+            rows.append([*name, gate, *counts(len(both), red, right, named), ""])
     return rows, is_met
+
+
+def counts(jobs: int, red: int, right: int, named: Sequence[int]) -> list[str]:
+    """Write them, and how many of the 16 a job calls slower: on average, and the most."""
+    return [str(jobs), str(red), str(right), f"{fmean(named):.1f}, {max(named)}"]
 
 
 def told(verdicts: Sequence[str]) -> str:
@@ -193,10 +202,19 @@ def main() -> int:
             one = jobs[-1]["duet"]
             print(f"{kind} {number}: exit {one['exit']}, {one['seconds']:.0f} s", flush=True)
     rows, is_met = table(jobs)
-    header = ["job", "cores", "gate", "jobs", "red", "right", "on the changed function"]
+    header = ["job", "cores", "gate", "jobs", "red", "right", "named", "on the changed function"]
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     for row in [header, *rows]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
+    for one in jobs:
+        for line in one["duet"]["told"]:
+            if line.startswith("INCONCLUSIVE"):
+                told_by = f"{one['kind']}, {one['cores']} cores, job {one['number']}"
+                print(f"{told_by}: {' '.join(line.split())}")
+    for cores in sorted({one["cores"] for one in jobs}):
+        seconds = [one["duet"]["seconds"] for one in jobs if one["cores"] == cores]
+        print(f"{cores} cores: {min(seconds):.0f} to {max(seconds):.0f} s a job")
     print("targets met" if is_met else "targets missed")
     return 0 if is_met else 1
 

@@ -146,10 +146,8 @@ class Duet:
             measured = {key: pairs for key, pairs in found.items() if len(pairs) >= FEWEST_PAIRS}
             self.suspects = flagged(measured, self.settings)
             if self.suspects:
-                yield from self._stage(
-                    2,
-                    range(FRESH, FRESH + planned_pairs(self.records["head"].header, self.settings)),
-                )
+                planned = planned_pairs(self.records["head"].header, self.settings)
+                yield from self._stage(2, range(FRESH, FRESH + planned))
         finally:
             self.pairing.close()
 

@@ -236,10 +236,10 @@ def learn_tests(runner: Runner, path: str) -> Learned:
     Raises:
         RequestError: There is no test that uses pytest-benchmark.
     """
-    if not Path(path.partition("::")[0]).exists():
+    place, colons, name = path.partition("::")
+    if not Path(place).exists():
         raise RequestError(f"--pytest {path}: no such file or folder; give that of your tests")
     # pytest names the tests from its own folder, which need not be the one where the user stands.
-    place, colons, name = path.partition("::")
     whole = f"{Path(place).absolute()}{colons}{name}"
     ran: dict[Side, Ran] = {"base": runner.collect("base", whole)}
     begin = time.monotonic()
